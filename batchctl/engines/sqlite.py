@@ -1,0 +1,213 @@
+"""SQLite: WAL with synchronous=FULL, BEGIN IMMEDIATE for writes, driver errors translated at this border."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from batchctl.engines.base import Params, Row
+from batchctl.engines.statements import migrations, statements
+from batchctl.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
+
+BUSY_SECONDS = 30.0
+_APPLICATION_ID = 0x62617463  # "batc": tells a store from any other SQLite file
+
+
+class SqliteTx:
+    """Runs named statements on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._sql = statements("sqlite")
+
+    def all(self, name: str, params: Params = ()) -> list[Row]:
+        return self._connection.execute(self._sql[name], params).fetchall()
+
+    def one(self, name: str, params: Params = ()) -> Row | None:
+        cursor = self._connection.execute(self._sql[name], params)
+        row: Row | None = cursor.fetchone()
+        cursor.close()
+        return row
+
+    def value(self, name: str, params: Params = ()) -> Any:
+        row = self.one(name, params)
+        return row[0] if row else None
+
+    def dicts(self, name: str, params: Params = ()) -> list[dict[str, Any]]:
+        cursor = self._connection.execute(self._sql[name], params)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def stream(self, name: str, params: Params = ()) -> Iterable[Row]:
+        return self._connection.execute(self._sql[name], params)
+
+    def run(self, name: str, params: Params = ()) -> int:
+        return self._connection.execute(self._sql[name], params).rowcount
+
+    def many(self, name: str, rows: Iterable[Params]) -> int:
+        return self._connection.executemany(self._sql[name], rows).rowcount
+
+
+class SqliteEngine:
+    """One connection to a store file. `create` makes the file (0600) and its folder where they are missing."""
+
+    def __init__(self, path: Path, *, create: bool = False, readonly: bool = False) -> None:
+        self.path = path
+        self._readonly = readonly
+        with _translated(path):
+            if create:
+                _create(path)
+            self._connection = _connect(path, readonly=readonly)
+            try:
+                self._migrate(create=create)
+            except BaseException:
+                self._connection.close()
+                raise
+            self._tx = SqliteTx(self._connection)
+
+    def _migrate(self, *, create: bool) -> None:
+        known = migrations("sqlite")
+        have = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        newest = known[-1][0]
+        if have > newest:
+            raise StoreTooNew(
+                f"{self.path}: made by a newer batchctl (store version {have}, this one knows {newest})",
+                hint="upgrade batchctl on this machine",
+            )
+        if have == newest:
+            return
+        if have == 0 and not create:
+            tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            what = "has no batchctl tables" if tables else "is empty"
+            raise StoreCorrupt(f"{self.path}: {what}", hint="name another file, or let `batchctl init` make a store")
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            have = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if have == 0 and tables:
+                raise StoreCorrupt(f"{self.path}: is a database of something else", hint="name another file")
+            for number, _, script in known:
+                if number > have:
+                    for statement in _split(script):
+                        self._connection.execute(statement)
+                    self._connection.execute(f"PRAGMA user_version = {number:d}")
+            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID:d}")
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def write(self) -> Iterator[SqliteTx]:
+        with _translated(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._tx
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[SqliteTx]:
+        with _translated(self.path):
+            if self._connection.in_transaction:  # inside our own transaction: its view is the right one
+                yield self._tx
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield self._tx
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def reader(self) -> SqliteEngine:
+        return SqliteEngine(self.path, readonly=True)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    os.close(fd)
+
+
+def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
+    mode = "ro" if readonly else "rw"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+    )
+    try:
+        # Before journal_mode: it takes effect only while the file is empty.
+        if not readonly:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _split(script: str) -> Iterator[str]:
+    """Single statements; `executescript` would commit what is open."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _store_error(path, error) from error
+
+
+def _store_error(path: Path, error: sqlite3.Error) -> Exception:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    match code:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreLocked(
+                f"{path}: another process has held the write lock for over {BUSY_SECONDS:.0f} s",
+                hint="see who it is with `batchctl workers` or `fuser`, then try again",
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return StoreReadOnly(f"{path}: may not be written", hint="check the owner and mode of the file and its folder")
+        case sqlite3.SQLITE_FULL:
+            return StoreFull(f"{path}: no space left on its disk", hint="free some space, then run the command again")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreCorrupt(
+                f"{path}: not a batchctl store, or damaged ({error})",
+                hint="restore a backup, or save what can be read with `sqlite3 FILE .recover`",
+            )
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR:
+            return StoreError(f"{path}: cannot be opened or read ({error})", hint="check the path, its folder and the disk")
+    if isinstance(error, sqlite3.OperationalError):
+        return StoreError(f"{path}: {error}")
+    return error

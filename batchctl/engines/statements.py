@@ -1,0 +1,32 @@
+"""Reads the named statements of one engine from `sql/<engine>/*.sql`."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+_SQL = Path(__file__).parent.parent / "sql"
+_NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+
+
+@cache
+def statements(engine: str) -> dict[str, str]:
+    """All statements of the engine, by name. Raises ValueError where a name stands twice."""
+    found: dict[str, str] = {}
+    for path in sorted((_SQL / engine).glob("*.sql")):
+        parts = _NAME.split(path.read_text(encoding="utf-8"))
+        for name, text in zip(parts[1::2], parts[2::2], strict=True):
+            if name in found:
+                raise ValueError(f"{path.name}: statement {name} is defined twice")
+            found[name] = text.strip().rstrip(";")
+    return found
+
+
+def migrations(engine: str) -> list[tuple[int, str, str]]:
+    """(number, name, script) of every migration, in order."""
+    folder = _SQL / engine / "migrations"
+    return [
+        (int(path.stem.split("_", 1)[0]), path.stem, path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.sql"))
+    ]

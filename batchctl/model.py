@@ -1,0 +1,239 @@
+"""The words of the queue as values: states, items, batches, outcomes. Imports nothing of ours.
+
+Times are integer milliseconds since the Unix epoch (UTC) unless a name says otherwise; durations are
+milliseconds where the name ends in `_ms`, else seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any
+
+
+class ItemState(StrEnum):
+    """What enters and leaves each state stands in docs/states.md."""
+
+    PENDING = "pending"
+    WAITING = "waiting"
+    PROCESSING = "processing"
+    SUBMITTED = "submitted"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({ItemState.COMPLETED, ItemState.FAILED, ItemState.CANCELLED})
+
+
+class WaitingFor(StrEnum):
+    RETRY = "retry"
+    LANE = "lane"
+    RATE = "rate"
+    SCHEDULE = "schedule"
+    PAUSED = "paused"
+    OUTAGE = "outage"
+    PROCESSOR = "processor"
+
+
+class BatchStatus(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self not in (BatchStatus.PENDING, BatchStatus.PROCESSING)
+
+
+class Priority(IntEnum):
+    """Lower goes first."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+class BatchKind(StrEnum):
+    FILES = "files"
+    ORDERS = "orders"
+
+
+class AttemptOutcome(StrEnum):
+    """How one attempt ended; stored in `attempts.outcome`."""
+
+    COMPLETED = "completed"
+    RETRY = "retry"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    CRASHED = "crashed"
+    HANDED_BACK = "handed_back"
+    OUTAGE = "outage"
+    THROTTLED = "throttled"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file as it was when it was enqueued.
+
+    `path` is absolute and decoded as `os.fsdecode` does, so bytes that are not UTF-8 survive as surrogates and
+    the path can be opened. `name` is its last part.
+    """
+
+    path: str
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRef:
+    """The facts of a batch that templates and handlers may see as `batch`."""
+
+    id: str
+    name: str | None
+    organization: str | None
+    user: str | None
+    kind: BatchKind
+    created_at: int
+    total_items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One claimed unit of work, as a processor sees it.
+
+    number           the item's id in the store; never used again
+    claim_no         rises at every claim; with the worker's id it fences late answers
+    attempt          1 for the first try that counts
+    position         row number in the input, from 1
+    payload          the order (a JSON object) or {} for a file
+    raw_payload      the payload's JSON text, as stored
+    suspect          a worker died with it in hand: it runs alone
+    """
+
+    number: int
+    batch: BatchRef
+    processor: str
+    key: str
+    position: int
+    raw_payload: str
+    payload: dict[str, Any]
+    file: FileRef | None
+    idempotency_key: str
+    claim_no: int
+    attempt: int
+    suspect: bool = False
+    definition: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """Why an attempt failed: `type` is a short CamelCase word, `message` for people, without secrets."""
+
+    type: str
+    message: str
+    permanent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The work is done; `result` is any JSON value."""
+
+    result: Any = None
+    log: str = ""
+    usage: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The try failed. Whether it is tried again is for `retry.decide`, which knows the budget.
+
+    retry_after      seconds from the end of the try before the next one, where the receiver said so
+    """
+
+    error: ItemError
+    retry_after: float | None = None
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The processor, not the item, is at fault (promise 5): no attempt is spent, its items wait."""
+
+    error: ItemError
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """The receiver at `origin` is down (promise 4)."""
+
+    error: ItemError
+    origin: str
+    retry_after: float | None = None
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody cancelled it while it ran, and it has ended."""
+
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """It was not finished because the worker stops; it goes back to the queue and costs no attempt."""
+
+    log: str = ""
+
+
+Outcome = Completed | Failed | Broken | Down | Cancelled | HandedBack
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One item on its way into the queue, as intake yields it.
+
+    key              unique in its batch; text that SQLite can store (no surrogates)
+    position         row number in the input, from 1
+    payload          JSON text of an object
+    where            "orders.csv:17", for messages
+    explicit_key     False where the key is only the row number
+    file             JSON text of the file's facts (see `FileRef`), or None for orders
+    """
+
+    key: str
+    position: int
+    payload: str
+    where: str
+    explicit_key: bool = True
+    file: str | None = None
+    fingerprint: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What `enqueue` asks the store to make."""
+
+    kind: BatchKind
+    processor: str
+    definition: str | None = None
+    name: str | None = None
+    group: str | None = None
+    priority: Priority = Priority.NORMAL
+    organization: str | None = None
+    user: str | None = None
+    not_before: int | None = None
+    idempotency_key: str | None = None
+    keep: str = "refuse"
+    labels: dict[str, str] = field(default_factory=dict)
