@@ -6,7 +6,7 @@ milliseconds where the name ends in `_ms`, else seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -209,7 +209,9 @@ class Incoming:
     payload          JSON text of an object
     where            "orders.csv:17", for messages
     explicit_key     False where the key is only the row number
-    file             JSON text of the file's facts (see `FileRef`), or None for orders
+    file             JSON text of the file's facts: {"path", "name", "size", "sha256", "media_type"} and, where the path
+                     is not UTF-8, "raw": its bytes in base64 (then "path" and "name" show them escaped); None for orders
+    sha256           of the file's content; None for orders
     """
 
     key: str
@@ -218,22 +220,20 @@ class Incoming:
     where: str
     explicit_key: bool = True
     file: str | None = None
-    fingerprint: bytes | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """What `enqueue` asks the store to make."""
+    """What `enqueue` asks the store to make; `group` where --split makes several of it."""
 
     kind: BatchKind
     processor: str
     definition: str | None = None
     name: str | None = None
-    group: str | None = None
+    group: bool = False
     priority: Priority = Priority.NORMAL
     organization: str | None = None
     user: str | None = None
     not_before: int | None = None
     idempotency_key: str | None = None
-    keep: str = "refuse"
-    labels: dict[str, str] = field(default_factory=dict)

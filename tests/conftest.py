@@ -1,0 +1,88 @@
+"""Shared fixtures: a private folder with its own HOME and store, and the real program as a subprocess."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class Cli:
+    """Runs `batchctl` as a user would, in `folder`, with nothing of the developer's environment."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        base = {
+            "HOME": str(self.folder / "home"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "PYTHONWARNINGS": "error",
+        }
+        return base | self.env | extra
+
+    def run(
+        self, *args: str | bytes | Path, stdin: str | bytes | None = None, timeout: float = 120, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """The finished process; text in and out is UTF-8 with surrogateescape."""
+        return subprocess.run(
+            [sys.executable, "-m", "batchctl", *args],
+            cwd=self.folder,
+            env=self.environment(**env),
+            input=stdin.decode("utf-8", "surrogateescape") if isinstance(stdin, bytes) else stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=timeout,
+            check=False,
+        )
+
+    def ok(self, *args: str | bytes | Path, **kwargs: Any) -> str:
+        """Standard output of a call that must end with 0."""
+        done = self.run(*args, **kwargs)
+        assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def json(self, *args: str | bytes | Path, code: int = 0, **kwargs: Any) -> Any:
+        """The JSON document of a call with --json that must end with `code`."""
+        done = self.run(*args, "--json", **kwargs)
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout)
+
+    def start(self, *args: str | bytes | Path, **env: str) -> subprocess.Popen[str]:
+        """The running program, its output in pipes."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "batchctl", *args],
+            cwd=self.folder,
+            env=self.environment(**env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+
+    def config(self, text: str) -> Path:
+        """Writes `batchctl.yaml` in the folder."""
+        path = self.folder / "batchctl.yaml"
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o600)
+        return path
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    """A fresh folder to work in, with an empty HOME."""
+    (tmp_path / "home").mkdir()
+    yield Cli(tmp_path)
