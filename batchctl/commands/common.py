@@ -1,0 +1,155 @@
+"""What every command shares: the global options, the config and the store they lead to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchctl import console
+from batchctl.errors import InvalidInput, NotFound, StoreMissing, UsageError
+
+if TYPE_CHECKING:
+    from batchctl.config import Config
+    from batchctl.store import Store
+
+
+@dataclass
+class Globals:
+    """The global options as given, the environment behind them, and what follows from both.
+
+    Each property answers in the contract's order: flag, environment, config file, default.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    cwd: Path = field(default_factory=Path.cwd)
+    flags: dict[str, Any] = field(default_factory=dict)
+    _config: Config | None = field(default=None, repr=False)
+    _store: Store | None = field(default=None, repr=False)
+
+    @property
+    def config_path(self) -> Path | None:
+        """The config file that was named, None where it is to be looked for."""
+        given = self.flags.get("config") or self.environ.get("BATCHCTL_CONFIG")
+        return Path(given) if given else None
+
+    @property
+    def store_url(self) -> str | None:
+        """The store that was named by flag or environment."""
+        return self.flags.get("store") or self.environ.get("BATCHCTL_STORE") or None
+
+    @property
+    def organization(self) -> str | None:
+        """The organization that everything is limited to, None for all of them."""
+        return _text(self.flags.get("org") or self.environ.get("BATCHCTL_ORG"), "--org")
+
+    @property
+    def user(self) -> str:
+        """Who acts: by flag, environment, or the login name."""
+        given = _text(self.flags.get("user") or self.environ.get("BATCHCTL_USER"), "--user")
+        return given or _login()
+
+    @property
+    def verbose(self) -> int:
+        return int(self.flags.get("verbose") or 0)
+
+    @property
+    def quiet(self) -> bool:
+        return bool(self.flags.get("quiet"))
+
+    @property
+    def json(self) -> bool:
+        return bool(self.flags.get("json"))
+
+    @property
+    def no_color(self) -> bool:
+        return bool(self.flags.get("no_color"))
+
+    def config(self) -> Config:
+        """The config, read once. Raises ConfigError with all its problems."""
+        if self._config is None:
+            from batchctl.config import load
+
+            self._config = load(self.config_path, self.environ, self.cwd)
+            for warning in self._config.warnings:
+                console.warn(warning)
+        return self._config
+
+    def target(self) -> str:
+        """The URL or path of the store to use."""
+        return self.store_url or self.config().store
+
+    def open_store(self, create: bool = False) -> Store:
+        """The store, opened once. Raises StoreMissing (unless `create`) or another StoreError."""
+        if self._store is None:
+            from batchctl.store import Store
+
+            self._store = Store.open(self.target(), create=create)
+        return self._store
+
+    def store_or_none(self) -> Store | None:
+        """The store for a command that only reads; where there is none: None, and a note that says so."""
+        try:
+            return self.open_store()
+        except StoreMissing:
+            console.note(f"no store at {self.target()} yet ({self._looked_at()})")
+            return None
+
+    def existing_store(self, what: str) -> Store:
+        """The store that holds `what` (a batch or item as named). Raises NotFound where there is no store."""
+        store = self.store_or_none()
+        if store is None:
+            hint = "`batchctl enqueue` makes one"
+            raise NotFound(f"no batch or item {what!r}: there is no store yet", hint=hint)
+        return store
+
+    def _looked_at(self) -> str:
+        if self.store_url:
+            return "named by --store or BATCHCTL_STORE"
+        path = self.config().path
+        return f"config: {path}" if path else "no config file found, so the default store"
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def mask(self, text: str) -> str:
+        """The text without the config's secrets, for messages that nobody wrote by hand."""
+        return self._config.masker.mask(text) if self._config is not None else text
+
+
+def globals_of(ctx: Any) -> Globals:
+    """The Globals of a running command, from its Typer context."""
+    found = ctx.find_root().obj
+    if not isinstance(found, Globals):
+        raise TypeError("the command runs outside of batchctl.cli")
+    return found
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Let a person agree to what cannot be undone; `yes` has agreed already. Raises UsageError for a no.
+
+    Without a terminal nothing is asked and nothing is refused: a script means what it says.
+    """
+    if yes or not console.interactive() or console.ask(question):
+        return
+    raise UsageError("not confirmed, nothing was changed")
+
+
+def _text(value: str | None, option: str) -> str | None:
+    if value and not value.isprintable():
+        raise InvalidInput(f"{option}: {value!r} holds characters that cannot be printed")
+    return value or None
+
+
+def _login() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, ImportError, OSError):  # a container's user id without a name
+        return f"uid {os.getuid()}"
