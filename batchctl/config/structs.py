@@ -1,0 +1,173 @@
+"""The config as the program uses it: frozen, complete, defaults filled in. Durations are seconds, sizes bytes.
+
+Templates and expressions stay the strings (or lists and mappings of them) that they are in the file; who runs
+them gives them to `batchctl.template.Template` and `batchctl.template.expression` as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from batchctl.config.problems import Problem
+from batchctl.masking import Masker
+
+Kind = Literal["command", "http", "python", "steps", "gemini", "openai", "anthropic"]
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The pause before retry n is `min(base * factor ** (n - 1), max)`, give or take the share `jitter`."""
+
+    base: float = 30.0
+    factor: float = 4.0
+    max: float = 900.0
+    jitter: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """What may be enqueued. `types`: lower-case extensions (`pdf`) or media types (`image/*`); empty: all."""
+
+    types: tuple[str, ...] = ()
+    max_file_size: int | None = None
+    max_items: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """A command and its arguments.
+
+    style       `jinja`: each word is a template; `parallel`: it has GNU parallel's placeholders (inline form)
+    env         templates
+    cwd         absolute
+    stdout_to   template of a path, relative to `cwd`; None where the output is the result
+    max_output  bytes
+    """
+
+    argv: tuple[str, ...]
+    style: Literal["jinja", "parallel"] = "jinja"
+    env: Mapping[str, str] = EMPTY
+    cwd: Path = Path()
+    output: Literal["auto", "json", "text"] = "auto"
+    stdout_to: str | None = None
+    permanent_exit_codes: frozenset[int] = frozenset()
+    max_output: int = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSpec:
+    """A request. At most one of json, form, body, file is set; `has_json` tells `json: null` from no json.
+
+    url, params, headers, json, form, body, file   templates (url with `url=True`)
+    success, result, retry_if, permanent_if        expressions over status, headers, body and the item's scope
+    verify                                          True, False, or the absolute path of a CA bundle
+    idempotency_header                              None where the request carries none
+    max_output                                      bytes of the answer
+    """
+
+    url: str
+    method: str = "GET"
+    params: Mapping[str, Any] = EMPTY
+    headers: Mapping[str, Any] = EMPTY
+    json: Any = None
+    has_json: bool = False
+    form: Mapping[str, Any] | None = None
+    body: Any = None
+    file: str | None = None
+    success: str | bool | None = None
+    result: Any = None
+    retry_if: str | bool | None = None
+    permanent_if: str | bool | None = None
+    verify: bool | str = True
+    proxy: str | None = None
+    on_unknown: Literal["retry", "fail"] = "retry"
+    idempotency_header: str | None = "Idempotency-Key"
+    max_output: int = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PythonSpec:
+    """A function that is called as `handle(item, context)`; `max_output` bounds its result as JSON."""
+
+    module: str
+    function: str
+    max_output: int = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSpec:
+    """A definition that is valid but that this version does not execute; see `available.py`."""
+
+    definition: Any
+
+
+Spec = CommandSpec | HttpSpec | PythonSpec | PlannedSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorConfig:
+    """One processor.
+
+    timeout       seconds for one attempt
+    max_retries   tries after the first one
+    concurrency   across all workers on the store; None: only the worker's own limit
+    folder        absolute; relative paths and imports start here
+    problems      what keeps it from running (its items wait); each begins with file:line:column
+    fingerprint   changes when its definition or a secret in it changes; tells nothing of the secret
+    """
+
+    name: str
+    kind: Kind
+    spec: Spec
+    folder: Path
+    timeout: float = 1800.0
+    max_retries: int = 3
+    backoff: Backoff = Backoff()
+    max_outage: float = 86400.0
+    concurrency: int | None = None
+    accept: Accept = Accept()
+    problems: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """Seconds and bytes. `concurrency` is what BATCHCTL_CONCURRENCY says where it is set."""
+
+    concurrency: int = 3
+    lease: float = 60.0
+    grace: float = 30.0
+    max_crashes: int = 3
+    min_free: int = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole config.
+
+    path        the file, absolute; None where there is none and the defaults hold
+    folder      where relative paths start: the file's folder, else the current one
+    store       an absolute path or a URL; `store_from` says whether config file or default named it
+    secrets     for templates; never to be printed or stored
+    effective   what `config show` prints: as the user wrote it, defaults merged in, secrets masked
+    found       every problem of a processor and every warning, with its place
+    """
+
+    folder: Path
+    store: str
+    path: Path | None = None
+    store_from: Literal["config", "default"] = "default"
+    organization: str | None = None
+    user: str | None = None
+    worker: WorkerConfig = WorkerConfig()
+    processors: Mapping[str, ProcessorConfig] = EMPTY
+    secrets: Mapping[str, Any] = EMPTY
+    masker: Masker = field(default_factory=Masker)
+    warnings: tuple[str, ...] = ()
+    effective: Mapping[str, Any] = EMPTY
+    found: tuple[Problem, ...] = ()
