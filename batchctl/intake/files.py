@@ -1,0 +1,63 @@
+"""Files to items: selected, read once, checked against what the processor accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from batchctl.intake.hashing import Facts, Unreadable, facts_of
+from batchctl.intake.names import readable
+from batchctl.intake.problems import Problems
+from batchctl.intake.selection import Candidate
+from batchctl.model import Incoming
+
+# What is wrong with an item besides its file, each a reason for people; [] where it is fine.
+Check = Callable[[Incoming], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """What a processor accepts: types (empty: all) and bytes (None: any size)."""
+
+    processor: str = ""
+    types: Sequence[str] = ()
+    max_size: int | None = None
+
+    def reasons(self, facts: Facts) -> Iterator[str]:
+        """Why the file is not accepted; nothing where it is."""
+        if self.max_size is not None and facts.size > self.max_size:
+            yield f"has {facts.size:,} bytes, but {self.processor} accepts at most {self.max_size:,} (max_file_size)"
+        if self.types and not facts.type.accepted(self.types):
+            wanted = ", ".join(self.types)
+            yield f"is {facts.type.media_type} by its content, but {self.processor} accepts only {wanted} (types)"
+
+
+def files(
+    candidates: Iterable[Candidate],
+    *,
+    limits: FileLimits,
+    check: Check | None = None,
+    limit: int | None = None,
+    problems: Problems,
+) -> Iterator[Incoming]:
+    """One item a file, positions from 1. What can't be taken goes to `problems` and is left out."""
+    for position, (candidate, facts) in enumerate(facts_of(candidates), 1):
+        if limit is not None and position > limit:
+            return
+        where = readable(candidate.path)
+        if isinstance(facts, Unreadable):
+            problems.add(where, str(facts))
+            continue
+        reasons = list(limits.reasons(facts))
+        if not reasons:
+            item = _incoming(candidate, facts, position, where)
+            reasons = list(check(item)) if check else []
+        for reason in reasons:
+            problems.add(where, reason)
+        if not reasons:
+            yield item
+
+
+def _incoming(candidate: Candidate, facts: Facts, position: int, where: str) -> Incoming:
+    key = readable(candidate.key)
+    return Incoming(key, position, "{}", where, True, facts.as_json(), facts.sha256)

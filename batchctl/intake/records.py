@@ -1,0 +1,69 @@
+"""One record of a source, and what makes a JSON text a valid one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+# (line, or line and more, for messages; the JSON text of the object; the object).
+# A plain tuple: a million of them pass by, and a class would cost more than the decoding.
+Record = tuple[int | str, str, dict[str, Any]]
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.encode
+
+
+class NotARecord(ValueError):
+    """The text is no JSON object that can be enqueued; the message says why and goes on after "file:line: "."""
+
+
+def object_of(text: bytes) -> dict[str, Any]:
+    """The JSON object that the text is.
+
+    Raises NotARecord: it is not JSON, another kind of value, or a name stands twice in one object.
+    """
+    try:
+        value = _decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise NotARecord(_reason(error)) from None
+    if type(value) is not dict:
+        raise NotARecord(f"is {_kind(value)}, not an object")
+    # Each member has its colon, so equal counts mean that no name was overwritten. Nested objects and strings with
+    # colons need the second look, which costs as much as decoding did.
+    colons = text.count(b'":')
+    if colons != len(value) and colons != _encode(value).count(b'":'):
+        json.loads(text, object_pairs_hook=_unique)
+    return value
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NotARecord(f"the name {twice!r} stands twice in one object")
+    return found
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "is not UTF-8 text, which JSON must be"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    text = str(error).removeprefix("JSON is malformed: ")
+    return f"is not valid JSON: {text[:1].lower()}{text[1:]}"
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+    return "a list"

@@ -1,0 +1,121 @@
+"""Where orders come from: a file or standard input, in whatever format its content shows."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from batchctl.intake import delimited, jsonlines, jsonvalues, xlsx
+from batchctl.intake.names import readable
+from batchctl.intake.problems import Problems
+from batchctl.intake.records import NotARecord, Record, object_of
+from batchctl.intake.text import bom_length, encoding_of
+
+_HEAD = 1 << 20
+_OTHERS = (
+    (b"\xd0\xcf\x11\xe0", "is an old Excel or Word file", "save it as .xlsx or CSV"),
+    (b"\x1f\x8b", "is compressed with gzip", "use `zcat FILE | batchctl enqueue orders - …`"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "use `zstdcat FILE | batchctl enqueue orders - …`"),
+    (b"BZh", "is compressed with bzip2", "use `bzcat FILE | batchctl enqueue orders - …`"),
+    (b"%PDF-", "is a PDF", "use `batchctl enqueue files` for files"),
+    (b"SQLite format 3\0", "is an SQLite database", "export the table as CSV first"),
+)
+
+Note = Callable[[str], None]
+
+
+def records(source: str, problems: Problems, note: Note) -> Iterator[Record]:
+    """The records of one source ("-" is standard input) as a stream; what is wrong goes to `problems`.
+
+    `note` hears what a user should know (another encoding than UTF-8, which sheet was read).
+    """
+    name = "stdin" if source == "-" else readable(source)
+    with _opened(source, name, problems) as stream:
+        if stream is None:
+            return
+        count = 0
+        before = problems.count
+        for record in _read(stream, name, Path(source).suffix.lower(), problems, note):
+            count += 1
+            yield record
+        if not count and problems.count == before:
+            problems.add(name, "holds no records")
+
+
+@contextmanager
+def _opened(source: str, name: str, problems: Problems) -> Iterator[BinaryIO | None]:
+    try:
+        stream = _standard_input() if source == "-" else _file(source)
+    except (OSError, ValueError) as error:
+        problems.add(name, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        yield None
+        return
+    with stream:
+        if not stream.seekable():  # a named pipe, <(process substitution)
+            stream = _spooled(stream)
+        yield stream
+
+
+def _file(path: str) -> BinaryIO:
+    return Path(path).open("rb")
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise ValueError("there is no standard input")
+    return _spooled(sys.stdin.buffer)
+
+
+def _spooled(stream: BinaryIO) -> BinaryIO:
+    """A copy on disk, because a format is known only after a look at everything."""
+    copy = tempfile.TemporaryFile(prefix="batchctl-")  # noqa: SIM115 - the caller closes it
+    shutil.copyfileobj(stream, copy, _HEAD)
+    copy.seek(0)
+    return cast(BinaryIO, copy)
+
+
+def _read(stream: BinaryIO, name: str, suffix: str, problems: Problems, note: Note) -> Iterator[Record]:
+    head = stream.read(_HEAD)
+    stream.seek(0)
+    if head.startswith(b"PK\x03\x04"):
+        return xlsx.read(stream, name, problems, note)
+    if other := _other(head):
+        problems.add(name, other)
+        return iter(())
+    if suffix in (".jsonl", ".ndjson"):
+        return jsonlines.read(stream, name, problems)
+    shape = head[bom_length(head) :].lstrip()
+    if suffix == ".json" or (suffix not in (".csv", ".tsv") and shape[:1] in (b"[", b"{")):
+        if shape[:1] == b"{" and _line_is_object(shape):
+            return jsonlines.read(stream, name, problems)
+        return jsonvalues.read(stream, name, problems)
+    return _delimited(stream, name, suffix, problems, note)
+
+
+def _delimited(stream: BinaryIO, name: str, suffix: str, problems: Problems, note: Note) -> Iterator[Record]:
+    encoding = encoding_of(stream)
+    if encoding in ("cp1252", "latin-1"):
+        note(f"{name}: is not UTF-8, read as {'Windows-1252' if encoding == 'cp1252' else 'Latin-1'}")
+    delimiter = "\t" if suffix == ".tsv" else None
+    return delimited.read(stream, name, problems, encoding=encoding, delimiter=delimiter)
+
+
+def _line_is_object(text: bytes) -> bool:
+    """Whether the first line stands for itself, as in JSON Lines; else an object goes over several lines."""
+    try:
+        object_of(text.partition(b"\n")[0])
+    except NotARecord:
+        return b"\n" not in text.strip()  # a single line: let the reader of lines tell what is wrong with it
+    return True
+
+
+def _other(head: bytes) -> str | None:
+    for magic, what, hint in _OTHERS:
+        if head.startswith(magic):
+            return f"{what}; {hint}"
+    return None
