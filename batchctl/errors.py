@@ -1,17 +1,18 @@
 """The errors that a user can meet. Each class carries the exit code of the contract.
 
-    BatchctlError
-    ├── UsageError            2   options, config or input were refused
-    │   ├── ConfigError
-    │   ├── InvalidInput
-    │   └── DuplicateBatch
-    ├── NotFound              4   no such batch or item
-    └── StoreError            5   the store cannot be used
-        ├── StoreLocked
-        ├── StoreReadOnly
-        ├── StoreFull
-        ├── StoreCorrupt
-        └── StoreTooNew
+BatchctlError
+├── UsageError            2   options, config or input were refused
+│   ├── ConfigError
+│   ├── InvalidInput
+│   └── DuplicateBatch
+├── NotFound              4   no such batch or item
+│   └── StoreMissing          there is no store yet, so nothing is in it
+└── StoreError            5   the store cannot be used
+    ├── StoreLocked
+    ├── StoreReadOnly
+    ├── StoreFull
+    ├── StoreCorrupt
+    └── StoreTooNew
 """
 
 from __future__ import annotations
@@ -61,6 +62,10 @@ class NotFound(BatchctlError):
     """No batch, item or attempt has that name."""
 
     code = 4
+
+
+class StoreMissing(NotFound):
+    """There is no store where the options and the config look for one."""
 
 
 class StoreError(BatchctlError):

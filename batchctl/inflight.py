@@ -64,6 +64,10 @@ class InFlight:
     def clear(self, slot: int) -> None:
         _ID.pack_into(self._map, slot * _RECORD.size, 0)
 
+    def flag(self, slot: int, word: int) -> None:
+        """Set the slot's free word, for the process that marks it; the next mark clears it."""
+        _ID.pack_into(self._map, slot * _RECORD.size + 3 * _ID.size, word)
+
     def get(self, slot: int) -> Mark | None:
         item_id, claim_no, started, word = _RECORD.unpack_from(self._map, slot * _RECORD.size)
         return Mark(item_id, claim_no, started, word) if item_id else None

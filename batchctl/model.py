@@ -105,6 +105,7 @@ class BatchRef:
     kind: BatchKind
     created_at: int
     total_items: int
+    no: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +147,12 @@ class ItemError:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The work is done; `result` is any JSON value."""
+    """The work is done; `result` is any JSON value, `artifacts` the absolute paths of files that it made."""
 
     result: Any = None
     log: str = ""
     usage: dict[str, Any] | None = None
+    artifacts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol
 
 Params = Mapping[str, Any] | Sequence[Any]
@@ -34,6 +35,20 @@ class Tx(Protocol):
     def many(self, name: str, rows: Iterable[Params]) -> int:
         """Run the statement once a row, return how many rows were changed in all."""
 
+    def bulk(self, name: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Insert many rows with a statement that ends in `VALUES (?, …)` and perhaps `ON CONFLICT …`, the fastest way that
+        the engine has. Returns how many were inserted."""
+
+    def reserve_item_ids(self, count: int) -> int:
+        """The first of `count` item numbers in a row that nobody else gets."""
+
+
+class Presence(Protocol):
+    """The mark of a living process; ends with it."""
+
+    def leave(self) -> None:
+        """Take the mark away."""
+
 
 class Engine(Protocol):
     """A database that holds a queue. One thread at a time, unless a method says otherwise."""
@@ -47,6 +62,18 @@ class Engine(Protocol):
 
     def now(self) -> int:
         """The database's clock in ms UTC."""
+
+    def presence(self, name: str) -> Presence:
+        """Mark this process as alive under `name` until it leaves or dies, however it dies."""
+
+    def alive(self, name: str) -> bool:
+        """True while a process is marked under `name`."""
+
+    def private_folder(self) -> Path:
+        """A folder (0700) on this host for locks, marks and spools of this store's processes."""
+
+    def changed(self) -> int:
+        """A number that differs once another connection has committed."""
 
     def reader(self) -> Engine:
         """Another connection to the same database that only reads, for another thread."""

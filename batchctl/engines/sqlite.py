@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from batchctl.engines.base import Params, Row
+from batchctl.engines.fairlock import FairLock
+from batchctl.engines.presence import Presence, alive
 from batchctl.engines.statements import migrations, statements
 from batchctl.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
 
 BUSY_SECONDS = 30.0
+_BULK_ROWS = 500
 _APPLICATION_ID = 0x62617463  # "batc": tells a store from any other SQLite file
 
 
@@ -52,6 +57,17 @@ class SqliteTx:
     def many(self, name: str, rows: Iterable[Params]) -> int:
         return self._connection.executemany(self._sql[name], rows).rowcount
 
+    def bulk(self, name: str, rows: Sequence[Sequence[Any]]) -> int:
+        changed = 0
+        for start in range(0, len(rows), _BULK_ROWS):
+            part = rows[start : start + _BULK_ROWS]
+            sql = _repeated(self._sql[name], len(part))
+            changed += self._connection.execute(sql, list(chain.from_iterable(part))).rowcount
+        return changed
+
+    def reserve_item_ids(self, count: int) -> int:  # noqa: ARG002 - other engines must say how many
+        return int(self.value("next_item_id"))
+
 
 class SqliteEngine:
     """One connection to a store file. `create` makes the file (0600) and its folder where they are missing."""
@@ -63,7 +79,10 @@ class SqliteEngine:
             if create:
                 _create(path)
             self._connection = _connect(path, readonly=readonly)
+            self._lock: FairLock | None = None
             try:
+                if not readonly:
+                    self._lock = FairLock(run_folder(path))
                 self._migrate(create=create)
             except BaseException:
                 self._connection.close()
@@ -104,7 +123,7 @@ class SqliteEngine:
 
     @contextmanager
     def write(self) -> Iterator[SqliteTx]:
-        with _translated(self.path):
+        with _translated(self.path), self._turn():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._tx
@@ -113,6 +132,18 @@ class SqliteEngine:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._lock is None:
+            yield
+            return
+        if not self._lock.acquire(BUSY_SECONDS):
+            raise _locked(self.path)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @contextmanager
     def read(self) -> Iterator[SqliteTx]:
@@ -132,8 +163,39 @@ class SqliteEngine:
     def reader(self) -> SqliteEngine:
         return SqliteEngine(self.path, readonly=True)
 
+    def presence(self, name: str) -> Presence:
+        return Presence(run_folder(self.path), name)
+
+    def alive(self, name: str) -> bool:
+        return alive(run_folder(self.path), name)
+
+    def private_folder(self) -> Path:
+        return run_folder(self.path)
+
+    def changed(self) -> int:
+        """A number that differs once another connection has committed."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
     def close(self) -> None:
         self._connection.close()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def run_folder(path: Path) -> Path:
+    """The folder of locks and marks beside the store, made (0700) where it is missing and can be."""
+    folder = path.with_name(path.name + ".run")
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@cache
+def _repeated(statement: str, count: int) -> str:
+    """One INSERT of `count` rows: SQLite then runs without the interpreter's lock between the rows."""
+    head, _, tail = statement.partition("VALUES")
+    row, conflict, rest = tail.partition("ON CONFLICT")
+    return f"{head}VALUES {','.join([row.strip()] * count)} {conflict}{rest}"
 
 
 def _create(path: Path) -> None:
@@ -189,16 +251,22 @@ def _translated(path: Path) -> Iterator[None]:
         raise _store_error(path, error) from error
 
 
+def _locked(path: Path) -> StoreLocked:
+    return StoreLocked(
+        f"{path}: another process has held the write lock for over {BUSY_SECONDS:.0f} s",
+        hint="see who it is with `batchctl workers` or `fuser`, then try again",
+    )
+
+
 def _store_error(path: Path, error: sqlite3.Error) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StoreLocked(
-                f"{path}: another process has held the write lock for over {BUSY_SECONDS:.0f} s",
-                hint="see who it is with `batchctl workers` or `fuser`, then try again",
-            )
+            return _locked(path)
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
-            return StoreReadOnly(f"{path}: may not be written", hint="check the owner and mode of the file and its folder")
+            return StoreReadOnly(
+                f"{path}: may not be written", hint="check the owner and mode of the file and its folder"
+            )
         case sqlite3.SQLITE_FULL:
             return StoreFull(f"{path}: no space left on its disk", hint="free some space, then run the command again")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
@@ -207,7 +275,9 @@ def _store_error(path: Path, error: sqlite3.Error) -> Exception:
                 hint="restore a backup, or save what can be read with `sqlite3 FILE .recover`",
             )
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR:
-            return StoreError(f"{path}: cannot be opened or read ({error})", hint="check the path, its folder and the disk")
+            return StoreError(
+                f"{path}: cannot be opened or read ({error})", hint="check the path, its folder and the disk"
+            )
     if isinstance(error, sqlite3.OperationalError):
         return StoreError(f"{path}: {error}")
     return error

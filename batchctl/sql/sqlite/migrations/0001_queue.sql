@@ -154,6 +154,7 @@ CREATE TABLE turns (
     PRIMARY KEY (processor, priority, organization)
 ) WITHOUT ROWID;
 CREATE INDEX turns_ready ON turns (processor, priority, turn) WHERE ready = 1;
+CREATE INDEX turns_minimum ON turns (priority, turn) WHERE ready = 1;
 CREATE INDEX turns_organization ON turns (priority, organization);
 
 CREATE TABLE processors (

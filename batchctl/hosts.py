@@ -1,0 +1,102 @@
+"""This machine and its processes, as Linux tells them: boot id, pid namespace, start times, environments."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+MARK = "BATCHCTL_WORKER"
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What tells one running system from another: a reboot changes `boot_id`."""
+
+    name: str
+    boot_id: str
+    pid_namespace: str
+
+
+@cache
+def here() -> Host:
+    """The system this process runs on. BATCHCTL_HOST_ID replaces the name where hosts share one."""
+    name = os.environ.get("BATCHCTL_HOST_ID") or socket.gethostname()
+    return Host(name, _read(_PROC / "sys/kernel/random/boot_id"), _link(_PROC / "self/ns/pid"))
+
+
+def start_time(pid: int) -> str:
+    """The kernel's start time of a process in clock ticks since boot; "" where there is none of that number."""
+    text = _read(_PROC / str(pid) / "stat")
+    return text.rpartition(")")[2].split()[19] if text else ""
+
+
+def descendants(worker_id: str) -> list[int]:
+    """Processes that carry the worker's mark in their environment, whoever their parent is now."""
+    mark = f"{MARK}={worker_id}".encode()
+    found = []
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
+
+
+def end_descendants(worker_id: str, *, grace: float = 2.0) -> int:
+    """TERM, then KILL after `grace` seconds, and wait until all are gone. Returns how many there were."""
+    pids = descendants(worker_id)
+    if not pids:
+        return 0
+    _signal(pids, signal.SIGTERM)
+    killing = time.monotonic() + grace
+    while left := _running(descendants(worker_id)):
+        if time.monotonic() > killing:
+            _signal(left, signal.SIGKILL)
+        time.sleep(0.02)
+    return len(pids)
+
+
+def kill(pid: int, started: str) -> None:
+    """KILL the process of that number and start time, and wait until it is gone."""
+    if start_time(pid) != started:
+        return
+    _signal([pid], signal.SIGKILL)
+    while start_time(pid) == started and _running([pid]):
+        time.sleep(0.02)
+
+
+def _running(pids: list[int]) -> list[int]:
+    """Those that are not zombies: a zombie touches nothing any more."""
+    alive = []
+    for pid in pids:
+        state = _read(_PROC / str(pid) / "stat").rpartition(")")[2].split()[:1]
+        if state and state[0] not in ("Z", "X"):
+            alive.append(pid)
+    return alive
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:
+        return ""

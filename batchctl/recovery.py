@@ -1,0 +1,97 @@
+"""Finds workers that are gone, ends what they left running, and puts their items back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from batchctl import hosts
+from batchctl.engines.base import Engine
+from batchctl.inflight import InFlight
+from batchctl.transitions import bulk, loading, recovering
+
+
+class Health(Enum):
+    """What can be said of a worker from its row, its lock and the clock."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    REBOOTED = "rebooted"
+    FROZEN = "frozen"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What one pass did."""
+
+    items: int = 0
+    workers: int = 0
+    loads: int = 0
+    bulk: int = 0
+
+
+def judge(row: Mapping[str, Any], here: hosts.Host, *, locked: bool, now: int) -> Health:
+    """On the same running system the kernel's lock decides, whatever the clock says; elsewhere the lease does."""
+    overdue = now - row["seen_at"] > row["lease_ms"]
+    if row["boot_id"] == here.boot_id:
+        if not locked:
+            return Health.DEAD
+        return Health.FROZEN if overdue else Health.ALIVE
+    if row["host"] == here.name:
+        return Health.REBOOTED
+    return Health.DEAD if overdue else Health.ALIVE
+
+
+def health(engine: Engine, row: Mapping[str, Any]) -> Health:
+    """`judge` with this host, this store's locks and the database's clock."""
+    return judge(row, hosts.here(), locked=engine.alive(row["id"]), now=engine.now())
+
+
+def recover(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
+    """One pass over workers, loads and bulk acts. `own` is the calling worker's id."""
+    with engine.read() as tx:
+        rows = tx.dicts("all_workers")
+        ownerless = [worker_id for (worker_id,) in tx.all("ownerless_items") if worker_id != own]
+    items = workers = 0
+    for row in rows:
+        state = Health.ALIVE if row["id"] == own else health(engine, row)
+        if state is Health.ALIVE:
+            continue
+        items += _bury(engine, row, state, max_crashes)
+        workers += 1
+    for worker_id in ownerless:
+        if not engine.alive(worker_id):
+            items += recovering.release_worker(engine, worker_id, None, max_crashes)
+    return Recovered(items, workers, loading.abort_abandoned(engine), bulk.finish_interrupted(engine))
+
+
+def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: int) -> int:
+    worker_id = row["id"]
+    folder = engine.private_folder()
+    if state is Health.FROZEN:
+        hosts.kill(row["pid"], row["pid_started"])
+    if state is not Health.REBOOTED and row["boot_id"] == hosts.here().boot_id:
+        hosts.end_descendants(worker_id)
+    started = None if state is Health.REBOOTED else _started(folder / f"{worker_id}.inflight")
+    released = recovering.release_worker(engine, worker_id, started, max_crashes)
+    for name in (f"{worker_id}.inflight", f"{worker_id}.lock"):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        shutil.rmtree(folder / worker_id, ignore_errors=True)
+    return released
+
+
+def _started(path: Path) -> frozenset[tuple[int, int]]:
+    try:
+        marks = InFlight(path)
+    except (OSError, ValueError):
+        return frozenset()
+    try:
+        return frozenset((mark.item_id, mark.claim_no) for mark in marks.started())
+    finally:
+        marks.close()

@@ -1,0 +1,78 @@
+"""What comes after an outcome: pure, given the budget, the policy and the time."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import assert_never
+
+from batchctl.model import (
+    AttemptOutcome,
+    Broken,
+    Cancelled,
+    Completed,
+    Down,
+    Failed,
+    HandedBack,
+    ItemState,
+    Outcome,
+    WaitingFor,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often and how soon. `base` and `max` in seconds; `jitter` as a share: 0.1 is ±10 %."""
+
+    max_retries: int = 3
+    base: float = 30.0
+    factor: float = 4.0
+    max: float = 900.0
+    jitter: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The item's next state; `counted` tells whether the try used up an attempt."""
+
+    state: ItemState
+    outcome: AttemptOutcome
+    counted: bool
+    waiting_for: WaitingFor | None = None
+    next_attempt_at: int | None = None
+
+
+def decide(outcome: Outcome, attempt: int, policy: Policy, now: int) -> Decision:
+    """`attempt` is the number of this try (1 for the first that counts), `now` in ms."""
+    match outcome:
+        case Completed():
+            return Decision(ItemState.COMPLETED, AttemptOutcome.COMPLETED, counted=True)
+        case Cancelled():
+            return Decision(ItemState.CANCELLED, AttemptOutcome.CANCELLED, counted=True)
+        case HandedBack() | Broken():
+            return Decision(ItemState.PENDING, AttemptOutcome.HANDED_BACK, counted=False)
+        case Failed(error=error) if error.permanent:
+            return Decision(ItemState.FAILED, AttemptOutcome.FAILED, counted=True)
+        case Failed(retry_after=earliest) | Down(retry_after=earliest):
+            if attempt > policy.max_retries:
+                return Decision(ItemState.FAILED, AttemptOutcome.FAILED, counted=True)
+            pause = max(backoff(attempt, policy), earliest or 0.0)
+            return Decision(
+                ItemState.WAITING,
+                AttemptOutcome.RETRY,
+                counted=True,
+                waiting_for=WaitingFor.RETRY,
+                next_attempt_at=now + round(pause * 1000),
+            )
+        case _:
+            assert_never(outcome)
+
+
+def backoff(attempt: int, policy: Policy) -> float:
+    """Seconds before the next try after `attempt` tries: exponential, capped, then spread by the jitter."""
+    from tenacity import RetryCallState, Retrying, wait_exponential
+
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = attempt
+    pause = wait_exponential(multiplier=policy.base, exp_base=policy.factor, max=policy.max)(state)
+    return pause * (1 + policy.jitter * random.uniform(-1, 1))  # noqa: S311 - spreads load, keeps no secret

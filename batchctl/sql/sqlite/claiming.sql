@@ -1,0 +1,87 @@
+-- name: due_retries
+SELECT id, batch_no FROM items
+WHERE state = 'waiting' AND waiting_for = 'retry' AND next_attempt_at <= :now
+ORDER BY next_attempt_at LIMIT :limit
+
+-- name: next_retry
+SELECT min(next_attempt_at) FROM items WHERE state = 'waiting' AND waiting_for = 'retry'
+
+-- name: make_due
+UPDATE items SET state = 'pending', waiting_for = NULL, next_attempt_at = NULL
+WHERE id = ? AND state = 'waiting' AND waiting_for = 'retry'
+
+-- name: processor_gates
+SELECT name, paused, paused_until, broken_since, broken_config FROM processors
+
+-- name: unpause_processors
+UPDATE processors SET paused = 0, paused_until = NULL WHERE paused = 1 AND paused_until <= :now
+
+-- name: ready_turns
+SELECT priority, turn, organization FROM turns
+WHERE processor = :processor AND ready = 1 ORDER BY priority, turn LIMIT 2
+
+-- name: oldest_group
+SELECT batch_no, started FROM ready_groups
+WHERE processor = :processor AND priority = :priority AND organization = :organization AND gate IS NULL AND empty = 0
+ORDER BY batch_no LIMIT 1
+
+-- name: named_groups
+SELECT g.processor, g.priority, t.turn, g.organization, g.batch_no, g.started
+FROM json_each(:batch_nos) n
+CROSS JOIN ready_groups g ON g.batch_no = n.value
+CROSS JOIN turns t ON t.processor = g.processor AND t.priority = g.priority AND t.organization = g.organization
+WHERE g.gate IS NULL AND g.empty = 0
+ORDER BY g.priority, t.turn, g.batch_no
+
+-- name: close_turn
+UPDATE turns SET ready = 0 WHERE processor = :processor AND priority = :priority AND organization = :organization
+
+-- name: advance_turn
+UPDATE turns SET turn = turn + :count WHERE priority = :priority AND organization = :organization
+
+-- name: claim_items
+UPDATE items
+SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
+WHERE id IN (SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 0 ORDER BY id LIMIT :limit)
+RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
+
+-- name: claim_item
+UPDATE items
+SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
+WHERE id = :id AND state = 'pending'
+RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
+
+-- name: open_suspects
+SELECT i.id, g.processor, g.batch_no, g.started
+FROM items i CROSS JOIN ready_groups g ON g.batch_no = i.batch_no
+WHERE i.state = 'pending' AND i.suspect = 1 AND g.gate IS NULL
+ORDER BY g.priority, g.batch_no, i.id
+
+-- name: group_is_empty
+UPDATE ready_groups SET empty = 1 WHERE batch_no = :batch_no
+
+-- name: group_started
+UPDATE ready_groups SET started = 1 WHERE batch_no = :batch_no
+
+-- name: batch_started
+UPDATE batches SET status = 'processing', started_at = coalesce(started_at, :now) WHERE no = :batch_no AND status = 'pending'
+
+-- name: claimed_data
+SELECT item_id, payload, file, idempotency_key
+FROM item_data WHERE item_id IN (SELECT value FROM json_each(:ids))
+
+-- name: batch_ref
+SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition FROM batches WHERE no = :no
+
+-- name: held_of_processor
+SELECT count(*) FROM items i CROSS JOIN batches b ON b.no = i.batch_no
+WHERE i.state = 'processing' AND b.processor = :processor
+
+-- name: outlook_unfinished
+SELECT b.no, b.processor, b.bulk, g.gate, g.opens_at,
+       EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state = 'pending' AND i.suspect = 0)
+       OR EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state = 'pending' AND i.suspect = 1),
+       EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state = 'processing'),
+       EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state IN ('waiting', 'submitted') AND i.waiting_for = 'retry')
+FROM batches b LEFT JOIN ready_groups g ON g.batch_no = b.no
+WHERE b.status IN ('pending', 'processing')

@@ -1,0 +1,89 @@
+-- name: next_item_id
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'items'), 0) + 1
+
+-- name: insert_batch
+INSERT INTO batches (id, name, group_name, kind, processor, definition, organization, submitter, priority, status,
+                     loader, explicit_keys, not_before, created_at)
+VALUES (:id, :name, :group_name, :kind, :processor, :definition, :organization, :submitter, :priority, 'loading',
+        :loader, :explicit_keys, :not_before, :now)
+RETURNING no
+
+-- name: insert_items
+INSERT INTO items (id, batch_no, position, key, organization)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (batch_no, key) DO NOTHING
+
+-- name: insert_item_data
+INSERT INTO item_data (item_id, payload, file, idempotency_key)
+VALUES (?, ?, ?, lower(hex(randomblob(16))))
+
+-- name: items_by_key
+SELECT i.key, i.id, i.position
+FROM json_each(:keys) k CROSS JOIN items i ON i.batch_no = :batch_no AND i.key = k.value
+
+-- name: replace_item_data
+UPDATE item_data SET payload = :payload, file = :file WHERE item_id = :item_id
+
+-- name: processor_remembers
+SELECT remembers FROM processors WHERE name = :processor
+
+-- name: ensure_processor
+INSERT INTO processors (name) VALUES (:processor) ON CONFLICT (name) DO NOTHING
+
+-- name: remember_processor
+UPDATE processors SET remembers = 1 WHERE name = :processor
+
+-- name: remember_existing
+SELECT i.id, i.organization, i.key, d.payload, d.file ->> 'sha256', b.explicit_keys
+FROM items i JOIN batches b ON b.no = i.batch_no JOIN item_data d ON d.item_id = i.id
+WHERE b.processor = :processor AND i.id > :after AND i.state NOT IN ('failed', 'cancelled')
+ORDER BY i.id LIMIT :limit
+
+-- name: insert_seen
+INSERT INTO seen (processor, organization, fingerprint, item_id)
+VALUES (:processor, :organization, :fingerprint, :item_id)
+ON CONFLICT (processor, organization, fingerprint) DO UPDATE SET item_id = excluded.item_id, completed = 0
+
+-- name: is_known
+SELECT CASE WHEN i.id IS NULL THEN s.completed
+            WHEN b.status = 'loading' THEN b.loader = :loader
+            ELSE i.state NOT IN ('failed', 'cancelled') END
+FROM seen s LEFT JOIN items i ON i.id = s.item_id LEFT JOIN batches b ON b.no = i.batch_no
+WHERE s.processor = :processor AND s.organization = :organization AND s.fingerprint = :fingerprint
+
+-- name: batch_by_idempotency_key
+SELECT no, id, content_hash FROM batches
+WHERE organization = :organization AND idempotency_key = :idempotency_key AND status NOT IN ('loading', 'deleting')
+
+-- name: unfinished_twin
+SELECT id FROM batches
+WHERE content_hash = :content_hash AND processor = :processor AND organization = :organization
+  AND status IN ('pending', 'processing')
+ORDER BY no LIMIT 1
+
+-- name: batches_of_group
+SELECT no FROM batches WHERE group_name = :group_name AND status NOT IN ('loading', 'deleting') ORDER BY no
+
+-- name: group_of_batch
+SELECT group_name FROM batches WHERE no = :no
+
+-- name: publish_batch
+UPDATE batches
+SET status = 'pending', loader = NULL, total_items = :total, explicit_keys = :explicit_keys,
+    content_hash = :content_hash, idempotency_key = :idempotency_key
+WHERE no = :no
+
+-- name: delete_batch_row
+DELETE FROM batches WHERE no = :no
+
+-- name: items_to_delete
+SELECT id FROM items WHERE batch_no = :no ORDER BY key LIMIT :limit
+
+-- name: delete_item
+DELETE FROM items WHERE id = ?
+
+-- name: delete_item_data
+DELETE FROM item_data WHERE item_id = ?
+
+-- name: abandoned_loads
+SELECT no, loader FROM batches WHERE status = 'loading'

@@ -1,0 +1,64 @@
+-- name: complete_item
+UPDATE items
+SET state = 'completed', worker_id = NULL, attempts_used = attempts_used + 1, progress = NULL, cancel_requested = 0,
+    started_at = ?, completed_at = ?
+WHERE id = ? AND state = 'processing' AND worker_id = ? AND claim_no = ?
+
+-- name: settle_item
+UPDATE items
+SET state = :state, waiting_for = :waiting_for, worker_id = NULL, attempts_used = attempts_used + :counted,
+    next_attempt_at = :next_attempt_at, progress = NULL, cancel_requested = 0,
+    started_at = coalesce(:started_at, started_at), completed_at = :completed_at
+WHERE id = :id AND state = 'processing' AND worker_id = :worker_id AND claim_no = :claim_no
+
+-- name: insert_attempt
+INSERT INTO attempts (item_id, claim_no, organization, worker_id, outcome, counted, started_at, ended_at, error_type,
+                      error_message)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (item_id, claim_no) DO NOTHING
+
+-- name: insert_result
+INSERT INTO item_results (item_id, result, error_type, error_message, permanent, usage, artifacts)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (item_id) DO UPDATE SET result = excluded.result, error_type = excluded.error_type,
+    error_message = excluded.error_message, permanent = excluded.permanent, usage = excluded.usage,
+    artifacts = excluded.artifacts
+
+-- name: append_log
+INSERT INTO attempt_logs (item_id, claim_no, text) VALUES (?, ?, ?)
+ON CONFLICT (item_id, claim_no) DO UPDATE SET text = substr(text || excluded.text, -262144)
+
+-- name: attempt_exists
+SELECT 1 FROM attempts WHERE item_id = ? AND claim_no = ? AND worker_id = ?
+
+-- name: set_progress
+UPDATE items SET progress = ? WHERE id = ? AND state = 'processing' AND worker_id = ? AND claim_no = ?
+
+-- name: told_to_cancel
+SELECT id FROM items
+WHERE id IN (SELECT value FROM json_each(:ids)) AND (cancel_requested = 1 OR batch_no IN
+      (SELECT no FROM batches WHERE cancelled_at IS NOT NULL AND status IN ('pending', 'processing')))
+
+-- name: count_final
+UPDATE batches
+SET completed_items = completed_items + :completed, failed_items = failed_items + :failed,
+    cancelled_items = cancelled_items + :cancelled
+WHERE no = :no
+RETURNING total_items, completed_items, failed_items, cancelled_items, cancelled_at, limit_reached, bulk, status, run_no,
+          organization
+
+-- name: finish_batch
+UPDATE batches SET status = :status, completed_at = :now, error = :error WHERE no = :no
+
+-- name: break_processor
+UPDATE processors SET broken_since = :now, broken_type = :type, broken_message = :message, broken_config = :config
+WHERE name = :processor AND broken_since IS NULL
+
+-- name: mend_processor
+UPDATE processors SET broken_since = NULL, broken_type = NULL, broken_message = NULL, broken_config = NULL
+WHERE name = :processor AND broken_since IS NOT NULL
+
+-- name: completed_claims
+SELECT i.id, i.claim_no, EXISTS (SELECT 1 FROM attempts a WHERE a.item_id = i.id AND a.claim_no = i.claim_no)
+FROM items i
+WHERE i.id IN (SELECT value FROM json_each(:ids)) AND i.state = 'completed'

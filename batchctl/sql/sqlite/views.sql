@@ -1,0 +1,185 @@
+-- Read-only questions. `:org` is NULL where every organization is asked for.
+-- Batches that are still loading, or being deleted, do not exist for anybody who asks.
+
+-- name: view_batch
+SELECT b.*,
+       (SELECT count(*) FROM items WHERE batch_no = b.no AND state = 'processing') AS processing_items,
+       (SELECT count(*) FROM items WHERE batch_no = b.no AND state IN ('waiting', 'submitted')
+           AND waiting_for IS NOT NULL) AS waiting_items,
+       (SELECT count(*) FROM items WHERE batch_no = b.no AND state IN ('waiting', 'submitted')
+           AND waiting_for IS NULL) AS submitted_items,
+       r.at AS reopened_at, r.items AS reopened_items
+FROM batches b
+LEFT JOIN (SELECT min(at) AS at, sum(count) AS items FROM events
+           WHERE batch_no = :no AND event = 'retry'
+             AND id > coalesce((SELECT max(id) FROM events WHERE batch_no = :no
+                 AND event IN ('completed', 'completed_with_errors', 'failed', 'cancelled')), 0)
+          ) r ON b.run_no > 1 AND b.completed_at IS NULL
+WHERE b.no = :no AND b.status NOT IN ('loading', 'deleting');
+
+-- name: view_batch_nos
+SELECT b.no FROM batches b
+WHERE b.status NOT IN ('loading', 'deleting')
+  AND (:org IS NULL OR b.organization = :org)
+  AND (:statuses IS NULL OR b.status IN (SELECT value FROM json_each(:statuses)))
+  AND (:processor IS NULL OR b.processor = :processor)
+  AND (:since IS NULL OR b.created_at >= :since)
+ORDER BY b.no DESC LIMIT :limit OFFSET :offset;
+
+-- name: view_batch_total
+SELECT count(*) FROM batches b
+WHERE b.status NOT IN ('loading', 'deleting')
+  AND (:org IS NULL OR b.organization = :org)
+  AND (:statuses IS NULL OR b.status IN (SELECT value FROM json_each(:statuses)))
+  AND (:processor IS NULL OR b.processor = :processor)
+  AND (:since IS NULL OR b.created_at >= :since);
+
+-- name: view_unfinished_batch_nos
+SELECT no FROM batches
+WHERE status IN ('pending', 'processing') AND (:org IS NULL OR organization = :org)
+ORDER BY priority, no;
+
+-- name: view_batch_label
+SELECT id, name FROM batches WHERE no = :no;
+
+-- name: view_latest_batch
+SELECT no FROM batches
+WHERE status NOT IN ('loading', 'deleting') AND (:org IS NULL OR organization = :org) AND :text IS NOT NULL
+ORDER BY no DESC LIMIT 1;
+
+-- name: view_batch_by_id
+SELECT no FROM batches
+WHERE id = :text AND status NOT IN ('loading', 'deleting') AND (:org IS NULL OR organization = :org);
+
+-- name: view_batch_by_name
+SELECT no FROM batches
+WHERE name = :text AND status NOT IN ('loading', 'deleting') AND (:org IS NULL OR organization = :org)
+ORDER BY no DESC LIMIT 1;
+
+-- name: view_batches_by_group
+SELECT no FROM batches
+WHERE group_name = :text AND status NOT IN ('loading', 'deleting') AND (:org IS NULL OR organization = :org)
+ORDER BY no;
+
+-- name: view_batches_by_prefix
+SELECT no, id, name FROM batches
+WHERE id >= :low AND id < :high AND status NOT IN ('loading', 'deleting') AND (:org IS NULL OR organization = :org)
+UNION ALL
+SELECT no, group_name, NULL FROM batches
+WHERE group_name >= :low AND group_name < :high
+  AND status NOT IN ('loading', 'deleting') AND (:org IS NULL OR organization = :org)
+ORDER BY 1;
+
+-- name: view_processors
+SELECT * FROM processors WHERE paused = 1 OR broken_since IS NOT NULL;
+
+-- name: view_item_exists
+SELECT 1 FROM items i JOIN batches b ON b.no = i.batch_no
+WHERE i.id = :id AND b.status NOT IN ('loading', 'deleting') AND (:org IS NULL OR b.organization = :org);
+
+-- name: view_item_by_key
+SELECT id FROM items WHERE batch_no = :batch_no AND key = :key;
+
+-- name: view_item_batch
+SELECT batch_no FROM items WHERE id = :id;
+
+-- The numbers of a batch's items rise in input order; other batches' items may lie between them.
+-- name: view_item_range
+SELECT min(id), max(id) FROM items WHERE batch_no = :batch_no;
+
+-- name: view_items
+SELECT i.*, b.id AS batch_id, b.created_at, d.payload, d.file,
+       r.result, r.error_type, r.error_message, r.permanent, r.usage, r.artifacts,
+       a.error_type AS last_error_type, a.error_message AS last_error_message
+FROM json_each(:ids) wanted
+JOIN items i ON i.id = wanted.value
+JOIN batches b ON b.no = i.batch_no
+JOIN item_data d ON d.item_id = i.id
+LEFT JOIN item_results r ON r.item_id = i.id
+LEFT JOIN attempts a ON a.item_id = i.id AND a.claim_no =
+    (SELECT max(claim_no) FROM attempts WHERE item_id = i.id AND error_message IS NOT NULL)
+ORDER BY wanted.key;
+
+-- name: view_item_ids_all
+SELECT id FROM items
+WHERE +batch_no = :batch_no AND id BETWEEN :first AND :last
+ORDER BY id LIMIT :limit OFFSET :offset;
+
+-- name: view_item_ids_completed
+SELECT id FROM items
+WHERE +batch_no = :batch_no AND id BETWEEN :first AND :last AND state = 'completed'
+ORDER BY id LIMIT :limit OFFSET :offset;
+
+-- name: view_item_ids_pending
+SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 0
+UNION ALL
+SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 1
+ORDER BY id LIMIT :limit OFFSET :offset;
+
+-- name: view_item_ids_waiting
+SELECT id FROM items
+WHERE batch_no = :batch_no AND state IN ('waiting', 'submitted') AND waiting_for IS NOT NULL
+ORDER BY id LIMIT :limit OFFSET :offset;
+
+-- name: view_item_ids_not_started
+SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 0
+UNION ALL
+SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 1
+UNION ALL
+SELECT id FROM items
+WHERE batch_no = :batch_no AND state IN ('waiting', 'submitted') AND waiting_for IS NOT NULL
+ORDER BY id LIMIT :limit OFFSET :offset;
+
+-- name: view_item_ids_submitted
+SELECT id FROM items
+WHERE batch_no = :batch_no AND state IN ('waiting', 'submitted') AND waiting_for IS NULL
+ORDER BY id LIMIT :limit OFFSET :offset;
+
+-- name: view_item_ids_processing
+SELECT id FROM items WHERE batch_no = :batch_no AND state = 'processing'
+ORDER BY id LIMIT :limit OFFSET :offset;
+
+-- name: view_item_ids_failed
+SELECT id FROM items INDEXED BY items_unsuccessful
+WHERE batch_no = :batch_no AND state IN ('failed', 'cancelled') AND state = 'failed'
+ORDER BY id LIMIT :limit OFFSET :offset;
+
+-- name: view_item_ids_cancelled
+SELECT id FROM items INDEXED BY items_unsuccessful
+WHERE batch_no = :batch_no AND state IN ('failed', 'cancelled') AND state = 'cancelled'
+ORDER BY id LIMIT :limit OFFSET :offset;
+
+-- name: view_attempts
+SELECT * FROM attempts WHERE item_id = :id ORDER BY claim_no;
+
+-- name: view_steps
+SELECT item_id, step, result, path, completed_at FROM item_steps
+WHERE item_id IN (SELECT value FROM json_each(:ids)) ORDER BY item_id, completed_at, step;
+
+-- name: view_logs
+SELECT claim_no, text FROM attempt_logs
+WHERE item_id = :id AND (:claim_no IS NULL OR claim_no = :claim_no) ORDER BY claim_no;
+
+-- name: view_item_state
+SELECT state, claim_no FROM items WHERE id = :id;
+
+-- name: view_find_keys
+SELECT i.id FROM batches b JOIN items i ON i.batch_no = b.no AND i.key = :text
+WHERE b.status NOT IN ('loading', 'deleting') AND (:org IS NULL OR b.organization = :org)
+  AND (:since IS NULL OR b.created_at >= :since)
+ORDER BY i.id DESC LIMIT :limit;
+
+-- A payload is looked into only where the text stands in it somewhere (`:hint`, NULL where that can't be told).
+-- name: view_find_payloads
+SELECT d.item_id FROM item_data d CROSS JOIN items i ON i.id = d.item_id CROSS JOIN batches b ON b.no = i.batch_no
+WHERE (:hint IS NULL OR instr(d.payload, :hint) OR instr(coalesce(d.file, ''), :hint))
+  AND EXISTS (SELECT 1 FROM (SELECT key, atom FROM json_each(d.payload)
+                             UNION ALL SELECT key, atom FROM json_each(coalesce(d.file, '{}')) WHERE key <> 'raw')
+              WHERE (:field IS NULL OR key = :field) AND CAST(atom AS TEXT) = :text)
+  AND b.status NOT IN ('loading', 'deleting') AND (:org IS NULL OR b.organization = :org)
+  AND (:since IS NULL OR b.created_at >= :since)
+ORDER BY d.item_id DESC LIMIT :limit;
+
+-- name: view_batch_gate
+SELECT processor, definition, paused, paused_until, not_before FROM batches
+WHERE no = :no AND status NOT IN ('loading', 'deleting');

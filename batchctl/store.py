@@ -1,0 +1,111 @@
+"""The store: every transition of the queue behind one name, whatever the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchctl.engines.base import Engine
+from batchctl.errors import StoreMissing, UsageError
+from batchctl.model import NewBatch, Priority
+from batchctl.transitions import bulk, control
+from batchctl.transitions.claiming import Claimer, Scope
+from batchctl.transitions.control import EVERYTHING, UNSET, _Unset
+from batchctl.transitions.loading import CHUNK, Duplicate, Loaded, Loading
+
+__all__ = ["CHUNK", "EVERYTHING", "UNSET", "Claimer", "Duplicate", "Loaded", "Loading", "Scope", "Store"]
+
+
+def open_engine(url: str, *, create: bool) -> Engine:
+    """The engine for a path or URL. Raises StoreMissing where there is no store and `create` is False."""
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in ("postgres", "postgresql"):
+        raise UsageError(f"{scheme}: this version keeps its store in a SQLite file", hint="name a file as the store")
+    if separator and scheme != "sqlite":
+        raise UsageError(f"{scheme}: no such kind of store", hint="name a file as the store")
+    from batchctl.engines.sqlite import SqliteEngine
+
+    path = Path(rest if separator else url).expanduser()
+    if not create and not path.exists():
+        raise StoreMissing(f"{path}: there is no store yet", hint="enqueue something, or run `batchctl init`")
+    return SqliteEngine(path.absolute(), create=create)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One open store. Not for two threads at once; `engine.reader()` gives another thread its own connection."""
+
+    engine: Engine
+
+    @staticmethod
+    def open(url: str, *, create: bool) -> Store:
+        """Raises StoreMissing, UsageError or a StoreError."""
+        return Store(open_engine(url, create=create))
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def load(
+        self,
+        new: NewBatch,
+        *,
+        split: int | None = None,
+        on_duplicate: str = "refuse",
+        skip_known: bool = False,
+    ) -> Loading:
+        """A batch on its way in; see `Loading`."""
+        return Loading(self.engine, new, split, on_duplicate, skip_known)
+
+    def pause(self, batch_nos: Iterable[int], until: int | None, actor: str | None) -> int:
+        return control.pause(self.engine, batch_nos, until, actor)
+
+    def resume(self, batch_nos: Iterable[int], actor: str | None) -> int:
+        return control.resume(self.engine, batch_nos, actor)
+
+    def pause_processor(self, name: str, until: int | None, actor: str | None) -> None:
+        control.pause_processor(self.engine, name, until, actor)
+
+    def resume_processor(self, name: str, actor: str | None) -> bool:
+        return control.resume_processor(self.engine, name, actor)
+
+    def alter(
+        self,
+        batch_no: int,
+        actor: str | None,
+        *,
+        priority: Priority | None = None,
+        name: str | None = None,
+        not_before: int | _Unset | None = UNSET,
+    ) -> None:
+        control.alter(self.engine, batch_no, actor, priority=priority, name=name, not_before=not_before)
+
+    def cancel_batch(self, batch_no: int, actor: str | None) -> int:
+        return bulk.cancel_batch(self.engine, batch_no, actor)
+
+    def cancel_items(self, item_ids: Collection[int], actor: str | None) -> int:
+        return bulk.cancel_items(self.engine, item_ids, actor)
+
+    def retry(
+        self,
+        batch_no: int,
+        actor: str | None,
+        *,
+        states: Collection[str] = ("failed",),
+        item_ids: Collection[int] | None = None,
+        error: str | None = None,
+        lane: str | None = None,
+        payloads: Mapping[str, str] | None = None,
+        files: Mapping[int, str] | None = None,
+        from_start: bool = False,
+    ) -> int:
+        selection = bulk.Selection(
+            failed="failed" in states,
+            cancelled="cancelled" in states,
+            ids=None if item_ids is None else tuple(item_ids),
+            error=error,
+            lane=lane,
+        )
+        return bulk.retry(
+            self.engine, batch_no, actor, selection, payloads=payloads, files=files, from_start=from_start
+        )

@@ -1,0 +1,219 @@
+"""claim: a few items for the free slots, in the contract's order, in one short transaction."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from batchctl.engines.base import Engine, Row, Tx
+from batchctl.model import BatchKind, BatchRef, FileRef, Item
+from batchctl.transitions.common import event, open_group, wake
+
+_TURN = 10  # items of one organization before the next has its turn
+_DUE = 1_000  # retries that one claim may wake
+INLINE = "inline:"
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a worker may claim.
+
+    processors   those its config knows, with how many items each may still start in this worker (None: no limit)
+    limits       processors whose items are limited across all workers
+    batch_nos    only these batches; None: every batch
+    inline       whether batches that bring their own command may be claimed
+    """
+
+    processors: frozenset[str]
+    limits: Mapping[str, int] = field(default_factory=dict)
+    batch_nos: tuple[int, ...] | None = None
+    inline: bool = True
+
+    def knows(self, processor: str) -> bool:
+        return processor in self.processors or (self.inline and processor.startswith(INLINE))
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """The next group in order; `shared` while another organization waits for its turn at the same priority."""
+
+    processor: str
+    priority: int
+    turn: int
+    organization: str
+    batch_no: int
+    started: bool
+    shared: bool
+
+
+@dataclass(slots=True)
+class Claimer:
+    """Claims for one worker; caches what does not change about the batches it has met."""
+
+    engine: Engine
+    worker_id: str
+    _batches: dict[int, tuple[BatchRef, str, str | None]] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Something about batches has changed: read them anew."""
+        self._batches.clear()
+
+    def claim(self, tx: Tx, scope: Scope, limit: int, now: int) -> list[Item]:
+        """At most `limit` items that are due, none of them a suspect."""
+        promote(tx, now)
+        rooms = self._rooms(tx, scope)
+        rows: list[Row] = []
+        while len(rows) < limit:
+            candidate = _next(tx, scope, rooms)
+            if candidate is None:
+                break
+            taken = self._take(tx, candidate, limit - len(rows), rooms, now)
+            rows += taken
+        return self._items(tx, rows)
+
+    def claim_suspect(self, tx: Tx, scope: Scope, now: int) -> Item | None:
+        """One item in whose hands a worker died; the caller has nothing else in hand."""
+        rooms = self._rooms(tx, scope)
+        for number, processor, batch_no, started in tx.all("open_suspects"):
+            named = scope.batch_nos is None or batch_no in scope.batch_nos
+            if not named or not rooms.get(processor, 0):
+                continue
+            row = tx.one("claim_item", {"id": number, "worker_id": self.worker_id, "now": now})
+            if row:
+                _begin(tx, batch_no, now, started=bool(started))
+                return self._items(tx, [row])[0]
+        return None
+
+    def _rooms(self, tx: Tx, scope: Scope) -> dict[str, int]:
+        """How many items each open processor may still take."""
+        rooms: dict[str, int] = {}
+        for name, paused, _, broken_since, _ in tx.all("processor_gates"):
+            if name == "*" and paused:
+                return {}
+            if paused or broken_since is not None or not scope.knows(name):
+                continue
+            rooms[name] = 1 << 30
+            if name in scope.limits:
+                rooms[name] = max(0, scope.limits[name] - tx.value("held_of_processor", {"processor": name}))
+        return rooms
+
+    def _take(self, tx: Tx, group: _Candidate, wanted: int, rooms: dict[str, int], now: int) -> list[Row]:
+        wanted = min(wanted, rooms[group.processor])
+        if group.shared:
+            wanted = min(wanted, _TURN)
+        row = {"worker_id": self.worker_id, "now": now, "batch_no": group.batch_no, "limit": wanted}
+        taken = tx.all("claim_items", row)
+        if len(taken) < wanted:
+            tx.run("group_is_empty", {"batch_no": group.batch_no})
+        if taken:
+            rooms[group.processor] -= len(taken)
+            tx.run(
+                "advance_turn",
+                {"priority": group.priority, "organization": group.organization, "count": len(taken)},
+            )
+            _begin(tx, group.batch_no, now, started=group.started)
+        return sorted(taken)
+
+    def _items(self, tx: Tx, rows: Sequence[Row]) -> list[Item]:
+        if not rows:
+            return []
+        ids = json.dumps([row[0] for row in rows])
+        data = {row[0]: row for row in tx.all("claimed_data", {"ids": ids})}
+        items = []
+        for number, batch_no, position, key, claim_no, attempts_used, suspect in rows:
+            _, payload, file, idempotency_key = data[number]
+            ref, processor, definition = self._batch(tx, batch_no)
+            items.append(
+                Item(
+                    number=number,
+                    batch=ref,
+                    processor=processor,
+                    key=key,
+                    position=position,
+                    raw_payload=payload,
+                    payload=_decode(payload),
+                    file=file_ref(file) if file else None,
+                    idempotency_key=idempotency_key,
+                    claim_no=claim_no,
+                    attempt=attempts_used + 1,
+                    suspect=bool(suspect),
+                    definition=definition,
+                )
+            )
+        return items
+
+    def _batch(self, tx: Tx, batch_no: int) -> tuple[BatchRef, str, str | None]:
+        known = self._batches.get(batch_no)
+        if known is None:
+            row = tx.one("batch_ref", {"no": batch_no})
+            assert row is not None
+            number, name, organization, user, kind, created_at, total, processor, definition = row
+            ref = BatchRef(number, name, organization or None, user, BatchKind(kind), created_at, total, batch_no)
+            known = self._batches[batch_no] = (ref, processor, definition)
+        return known
+
+
+def file_ref(text: str) -> FileRef:
+    """The stored facts of a file, its path as the bytes it had."""
+    facts = json.loads(text)
+    path, name = facts["path"], facts["name"]
+    if "raw" in facts:
+        path = os.fsdecode(base64.b64decode(facts["raw"]))
+        name = path.rpartition("/")[2]
+    return FileRef(path, name, facts["size"], facts["sha256"], facts["media_type"])
+
+
+def promote(tx: Tx, now: int) -> None:
+    """Open what time has opened: retries that are due, gates of schedules and timed pauses."""
+    due = tx.all("due_retries", {"now": now, "limit": _DUE})
+    if due:
+        tx.many("make_due", [(number,) for number, _ in due])
+        for batch_no in {batch_no for _, batch_no in due}:
+            wake(tx, batch_no)
+    for (batch_no,) in tx.all("gates_opening", {"now": now}):
+        if tx.run("unpause_expired", {"no": batch_no, "now": now}):
+            event(tx, "resumed", now, batch_no=batch_no, actor="schedule")
+        open_group(tx, batch_no, now)
+    tx.run("unpause_processors", {"now": now})
+
+
+def _begin(tx: Tx, batch_no: int, now: int, *, started: bool) -> None:
+    if not started:
+        tx.run("group_started", {"batch_no": batch_no})
+        tx.run("batch_started", {"batch_no": batch_no, "now": now})
+
+
+def _next(tx: Tx, scope: Scope, rooms: Mapping[str, int]) -> _Candidate | None:
+    able = [name for name, room in rooms.items() if room > 0]
+    return _next_named(tx, scope.batch_nos, able) if scope.batch_nos is not None else _next_of_all(tx, able)
+
+
+def _next_named(tx: Tx, batch_nos: Collection[int], able: Collection[str]) -> _Candidate | None:
+    rows = [row for row in tx.all("named_groups", {"batch_nos": json.dumps(list(batch_nos))}) if row[0] in able]
+    if not rows:
+        return None
+    first = rows[0]
+    shared = any(row[1] == first[1] and row[3] != first[3] for row in rows[1:])
+    processor, priority, turn, organization, batch_no, started = first
+    return _Candidate(processor, priority, turn, organization, batch_no, bool(started), shared)
+
+
+def _next_of_all(tx: Tx, able: Collection[str]) -> _Candidate | None:
+    while True:
+        heads = [(*row, name) for name in able for row in tx.all("ready_turns", {"processor": name})]
+        if not heads:
+            return None
+        priority, turn, organization, processor = min(heads)
+        shared = any(head[0] == priority and head[2] != organization for head in heads)
+        where = {"processor": processor, "priority": priority, "organization": organization}
+        group = tx.one("oldest_group", where)
+        if group:
+            return _Candidate(processor, priority, turn, organization, group[0], bool(group[1]), shared)
+        tx.run("close_turn", where)

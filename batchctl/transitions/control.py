@@ -1,0 +1,99 @@
+"""pause, resume, set: gates change rows of groups and processors, never items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from batchctl.engines.base import Engine, Tx
+from batchctl.model import BatchStatus, Priority
+from batchctl.transitions.common import event, open_group
+
+EVERYTHING = "*"
+
+
+class _Unset:
+    """Tells "not given" from None."""
+
+
+UNSET: Final = _Unset()
+
+
+def pause(engine: Engine, batch_nos: Iterable[int], until: int | None, actor: str | None) -> int:
+    """No new claims from these batches, until a time (ms UTC) where one is given. Returns how many were open."""
+    return sum(_each(engine, no, "pause_batch", "paused", actor, {"until": until}) for no in batch_nos)
+
+
+def resume(engine: Engine, batch_nos: Iterable[int], actor: str | None) -> int:
+    """Claims go on. Returns how many batches had been paused."""
+    return sum(_each(engine, no, "resume_batch", "resumed", actor, {}) for no in batch_nos)
+
+
+def _each(engine: Engine, no: int, statement: str, name: str, actor: str | None, values: dict[str, Any]) -> int:
+    with engine.write() as tx:
+        now = engine.now()
+        changed = tx.run(statement, {"no": no} | values)
+        if changed:
+            open_group(tx, no, now)
+            tx.run("raise_control")
+            organization = tx.value("batch_organization", {"no": no})
+            event(tx, name, now, organization=organization, batch_no=no, actor=actor, detail=values or None)
+        return changed
+
+
+def pause_processor(engine: Engine, name: str, until: int | None, actor: str | None) -> None:
+    """No new claims for the processor; the name `*` means all of them."""
+    with engine.write() as tx:
+        tx.run("pause_processor", {"processor": name, "until": until})
+        tx.run("raise_control")
+        event(tx, "processor_paused", engine.now(), actor=actor, detail={"processor": name, "until": until})
+
+
+def resume_processor(engine: Engine, name: str, actor: str | None) -> bool:
+    """Ends a pause and forgets that the processor was broken. With `*` everything that is paused goes on."""
+    with engine.write() as tx:
+        now = engine.now()
+        names = [name]
+        if name == EVERYTHING:
+            names += [found for (found,) in tx.all("paused_processors")]
+            for (no,) in tx.all("paused_batches"):
+                tx.run("resume_batch", {"no": no})
+                open_group(tx, no, now)
+        changed = sum(
+            tx.run("resume_processor", {"processor": one}) + tx.run("mend_processor", {"processor": one})
+            for one in names
+        )
+        tx.run("raise_control")
+        event(tx, "processor_resumed", now, actor=actor, detail={"processor": name})
+        return changed > 0
+
+
+def alter(
+    engine: Engine,
+    batch_no: int,
+    actor: str | None,
+    *,
+    priority: Priority | None = None,
+    name: str | None = None,
+    not_before: int | _Unset | None = UNSET,
+) -> None:
+    """Change what is given and leave the rest. `not_before` in ms UTC, None lifts it."""
+    with engine.write() as tx:
+        row = tx.one("batch_settings", {"no": batch_no})
+        assert row is not None
+        old_priority, old_name, old_time, status, organization = row
+        new = {
+            "priority": old_priority if priority is None else int(priority),
+            "name": old_name if name is None else name,
+            "not_before": old_time if isinstance(not_before, _Unset) else not_before,
+        }
+        tx.run("alter_batch", {"no": batch_no} | new)
+        if not BatchStatus(status).final:
+            open_group(tx, batch_no, engine.now())
+        tx.run("raise_control")
+        event(tx, "changed", engine.now(), organization=organization, batch_no=batch_no, actor=actor, detail=new)
+
+
+def raise_control(tx: Tx) -> None:
+    """Workers look at this number before they start an item."""
+    tx.run("raise_control")

@@ -1,0 +1,54 @@
+"""What a dead worker held goes back to the queue; what it had started becomes a suspect, tried alone from then on."""
+
+from __future__ import annotations
+
+from batchctl.engines.base import Engine, Row
+from batchctl.model import AttemptOutcome, ItemError, ItemState
+from batchctl.transitions.common import event
+from batchctl.transitions.recording import Settled, record
+
+_CHUNK = 2_000
+
+
+def release_worker(engine: Engine, worker_id: str, started: frozenset[tuple[int, int]] | None, max_crashes: int) -> int:
+    """Take everything from a worker that is gone, and its row. Returns how many items went back.
+
+    started      (item number, claim number) of what it had begun; None where the machine went down: nobody is to
+                 blame then
+    max_crashes  how many deaths alone an item may cost before it fails
+    """
+    released = 0
+    while True:
+        with engine.write() as tx:
+            now = engine.now()
+            rows = tx.all("held_details", {"worker_id": worker_id, "limit": _CHUNK})
+            settled = [_released(row, started, max_crashes, now) for row in rows]
+            for one, row in zip(settled, rows, strict=True):
+                if one.outcome is AttemptOutcome.CRASHED:
+                    tx.run("mark_suspect", {"id": one.item_id, "alone": int(row[4])})
+            record(tx, worker_id, settled, now)
+            released += len(rows)
+            if len(rows) < _CHUNK:
+                tx.run("delete_worker", {"id": worker_id})
+                if released:
+                    event(tx, "recovered", now, actor=worker_id, count=released)
+                return released
+
+
+def _released(row: Row, started: frozenset[tuple[int, int]] | None, max_crashes: int, now: int) -> Settled:
+    number, claim_no, batch_no, organization, suspect, crashes, _, started_at, _ = row
+    begun = started is not None and (number, claim_no) in started
+    fatal = begun and suspect and crashes + 1 >= max_crashes
+    message = f"the worker died with only this item in hand, {crashes + 1} times" if fatal else "the worker died"
+    return Settled(
+        item_id=number,
+        claim_no=claim_no,
+        batch_no=batch_no,
+        organization=organization,
+        state=ItemState.FAILED if fatal else ItemState.PENDING,
+        outcome=AttemptOutcome.CRASHED if begun else None,
+        counted=False,
+        started_at=started_at if begun else None,
+        ended_at=now,
+        error=ItemError("WorkerDied", message, permanent=bool(fatal)) if begun else None,
+    )
