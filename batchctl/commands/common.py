@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchctl import console
-from batchctl.errors import InvalidInput, NotFound, StoreMissing, UsageError
+from batchctl.errors import ConfigError, InvalidInput, NotFound, StoreMissing, UsageError
 
 if TYPE_CHECKING:
-    from batchctl.config import Config
+    from batchctl.config import Config, ProcessorConfig
     from batchctl.store import Store
+    from batchctl.views import Views
 
 
 @dataclass
@@ -105,6 +106,27 @@ class Globals:
             raise NotFound(f"no batch or item {what!r}: there is no store yet", hint=hint)
         return store
 
+    def views(self, store: Store) -> Views:
+        """Questions about the store, limited to the organization that was asked for."""
+        from batchctl.views import Views
+
+        return Views(store.engine, self.organization, self._max_attempts)
+
+    def processor_config(self, name: str, definition: str | None = None) -> ProcessorConfig | None:
+        """What the config here knows of a processor, or what its batch brought along; None for nothing."""
+        try:
+            if definition:
+                from batchctl.config import inline
+
+                return inline(definition)
+            return self.config().processors.get(name)
+        except ConfigError:  # reading goes on without a config
+            return None
+
+    def _max_attempts(self, name: str, definition: str | None) -> int | None:
+        found = self.processor_config(name, definition)
+        return None if found is None else found.max_retries + 1
+
     def _looked_at(self) -> str:
         if self.store_url:
             return "named by --store or BATCHCTL_STORE"
@@ -119,7 +141,7 @@ class Globals:
 
     def mask(self, text: str) -> str:
         """The text without the config's secrets, for messages that nobody wrote by hand."""
-        return self._config.masker.mask(text) if self._config is not None else text
+        return self._config.masker(text) if self._config is not None else text
 
 
 def globals_of(ctx: Any) -> Globals:
@@ -138,6 +160,20 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes or not console.interactive() or console.ask(question):
         return
     raise UsageError("not confirmed, nothing was changed")
+
+
+def moment(text: str | None, option: str, *, past: bool = False) -> int | None:
+    """A TIME option (ISO 8601, `02:00`, `+2h`; with `past` also `24h` ago) as ms UTC. Raises InvalidInput."""
+    if text is None:
+        return None
+    import time
+
+    from batchctl import duration
+
+    try:
+        return duration.moment(text, now=time.time_ns() // 1_000_000, past=past)
+    except ValueError as error:
+        raise InvalidInput(f"{option}: {error}") from None
 
 
 def _text(value: str | None, option: str) -> str | None:

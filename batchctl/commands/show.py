@@ -1,0 +1,170 @@
+"""`show`: a batch with its items, or an item with its attempts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from batchctl import console
+from batchctl.commands.common import Globals, globals_of
+from batchctl.commands.item_table import item_table, state_of
+from batchctl.errors import InvalidInput
+from batchctl.views import Views, resolve_target
+from batchctl.views.batches import STATES
+from batchctl.views.times import ms_of
+
+
+def register(app: typer.Typer) -> None:
+    app.command("show")(show)
+
+
+def show(
+    ctx: typer.Context,
+    what: Annotated[str, typer.Argument(metavar="BATCH|ITEM", help="A batch, or an item (its number or BATCH/KEY).")],
+    items: Annotated[str, typer.Option(metavar="STATE", help=f"all, {', '.join(STATES)} or none.")] = "all",
+    limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many items.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, metavar="N", help="Leave out the first N items.")] = 0,
+) -> None:
+    """Show a batch (counts, progress, items) or an item (payload, attempts, result, files)."""
+    shared = globals_of(ctx)
+    if items not in ("all", "none", *STATES):
+        raise InvalidInput(f"--items: there is no state {items!r}", hint=f"one of all, none, {', '.join(STATES)}")
+    store = shared.existing_store(what)
+    views = shared.views(store)
+    with store.engine.read() as tx:
+        target = resolve_target(tx, what, shared.organization)
+        if target.item_id is not None:
+            answer = _item_answer(views, target.item_id)
+        elif len(target.batch_nos) > 1:
+            answer = {"batches": views.batches_of(target.batch_nos)}
+        else:
+            answer = _batch_answer(views, target.batch_nos[0], items, limit, offset)
+    _print(shared, answer, items, offset)
+
+
+def _item_answer(views: Views, number: int) -> dict[str, Any]:
+    return {
+        "item": views.item(number),
+        "attempts": views.attempts(number),
+        "artifacts": views.artifacts(number),
+    }
+
+
+def _batch_answer(views: Views, no: int, state: str, limit: int, offset: int) -> dict[str, Any]:
+    page = [] if state == "none" else views.items(no, state, limit=limit, offset=offset)
+    return {"batch": views.batch(no), "items": page, "summary": views.summary(no)}
+
+
+def _print(shared: Globals, answer: dict[str, Any], state: str, offset: int) -> None:
+    if shared.json:
+        console.emit_json(answer)
+    elif "item" in answer:
+        _print_item(answer)
+    elif "batch" in answer:
+        _print_batch(answer, state, offset)
+    else:
+        for at, batch in enumerate(answer["batches"]):
+            console.out() if at else None
+            _print_facts(batch)
+
+
+def _print_batch(answer: dict[str, Any], state: str, offset: int) -> None:
+    _print_facts(answer["batch"])
+    found = answer["items"]
+    if found:
+        console.out()
+        item_table(found)
+    summary = answer["summary"]
+    fitting = summary["total"] if state == "all" else summary.get(state, 0)
+    if state != "none" and offset + len(found) < fitting:
+        console.note(f"items {offset + 1} to {offset + len(found)} of {fitting:,}; see --limit, --offset, --items failed")
+
+
+def _print_facts(batch: dict[str, Any]) -> None:
+    paused = " (paused)" if batch["paused"] and batch["completed_at"] is None else ""
+    parts = [f"{console.number(batch[f'{state}_items'])} {state}" for state in STATES if batch[f"{state}_items"]]
+    eta = batch["eta_seconds"]
+    progress = f"{console.percent(batch['progress_percent'])} of {console.plural(batch['total_items'], 'item')}"
+    started, ended = ms_of(batch["started_at"]), ms_of(batch["completed_at"])
+    took = f", took {console.span(ended - started)}" if started and ended else ""
+    console.facts(
+        [
+            ("batch", batch["id"] + (f"  {batch['name']}" if batch["name"] else "")),
+            ("group", batch["group"]),
+            ("status", batch["status"] + paused),
+            ("progress", progress + (f", about {console.span(eta * 1000)} left" if eta else "")),
+            ("items", ", ".join(parts)),
+            ("processor", f"{batch['processor']} ({batch['kind']}, priority {batch['priority']})"),
+            ("submitted by", _by(batch)),
+            ("created", console.when(ms_of(batch["created_at"]))),
+            ("started", console.when(started) if started else None),
+            ("ended", console.when(ended) + took if ended else None),
+            ("run", str(batch["run_no"]) if batch["run_no"] > 1 else None),
+            ("error", str(batch["error"]) if batch["error"] else None),
+        ]
+    )
+
+
+def _by(batch: dict[str, Any]) -> str | None:
+    return ", ".join(str(value) for value in (batch["user"], batch["organization"]) if value) or None
+
+
+def _print_item(answer: dict[str, Any]) -> None:
+    item = answer["item"]
+    error, file = item["error"], item["file"]
+    tries = f"{item['attempts']} of {item['max_attempts']}" if item["max_attempts"] else str(item["attempts"])
+    console.facts(
+        [
+            ("item", f"{item['id']}  {item['key']}"),
+            ("batch", item["batch_id"]),
+            ("state", state_of(item)),
+            ("progress", f"{item['progress']:.0f}%" if item["progress"] is not None else None),
+            ("attempts", tries),
+            ("next try", console.when(ms_of(item["next_attempt_at"])) if item["next_attempt_at"] else None),
+            ("worker", item["worker"]),
+            ("file", f"{file['path']} ({file['size']:,} bytes, {file['media_type']})" if file else None),
+            ("started", console.when(ms_of(item["started_at"])) if item["started_at"] else None),
+            ("ended", console.when(ms_of(item["completed_at"])) if item["completed_at"] else None),
+            ("took", console.span(item["duration_ms"]) if item["duration_ms"] is not None else None),
+            ("error", f"{error['type']}: {error['message']}" if error else None),
+        ]
+    )
+    for name in ("payload", "result", "steps", "usage"):
+        if item[name] not in (None, {}):
+            console.out()
+            console.title(name)
+            console.out(console.json_text(item[name], indent=2))
+    if answer["artifacts"]:
+        console.out()
+        console.title("files it made")
+        for path in answer["artifacts"]:
+            console.out(path)
+    _print_attempts(answer["attempts"])
+
+
+def _print_attempts(attempts: list[dict[str, Any]]) -> None:
+    if not attempts:
+        return
+    columns = [
+        console.Column("attempt", right=True),
+        console.Column("outcome", style=console.state_style),
+        console.Column("started", rank=1),
+        console.Column("time", right=True),
+        console.Column("worker", rank=3),
+        console.Column("error", gives=True, rank=2),
+    ]
+    console.out()
+    console.table(columns, [_attempt_row(one) for one in attempts])
+
+
+def _attempt_row(one: dict[str, Any]) -> list[object]:
+    error = one["error"]
+    return [
+        one["attempt"],
+        one["outcome"] + ("" if one["counted"] else " (not counted)"),
+        console.when(ms_of(one["started_at"])),
+        console.span(one["duration_ms"]),
+        one["worker"],
+        f"{error['type']}: {error['message']}" if error else "",
+    ]

@@ -1,0 +1,55 @@
+"""What keeps a batch's pending items from being claimed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchctl.engines.base import Tx
+from batchctl.model import WaitingFor
+
+EVERYTHING = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A closed gate: the reason that items show, until when (ms UTC, None: open end), and what closed it.
+
+    what    "batch", "processor", "everything" or "broken"
+    """
+
+    reason: WaitingFor
+    until: int | None
+    what: str
+    since: int | None = None
+    message: str | None = None
+
+
+Processors = Mapping[str, Mapping[str, Any]]
+
+
+def processors(tx: Tx) -> Processors:
+    """The rows of all processors that somebody paused or that are broken, by name."""
+    return {row["name"]: row for row in tx.dicts("view_processors")}
+
+
+def gate_of(batch: Mapping[str, Any], known: Processors, now: int) -> Gate | None:
+    """The first gate that is closed for the batch's row, None where its pending items may be claimed."""
+    if _holds(batch, now):
+        return Gate(WaitingFor.PAUSED, batch["paused_until"], "batch")
+    for name, what in ((EVERYTHING, "everything"), (batch["processor"], "processor")):
+        row = known.get(name)
+        if row is not None and _holds(row, now):
+            return Gate(WaitingFor.PAUSED, row["paused_until"], what)
+    if batch["not_before"] is not None and batch["not_before"] > now:
+        return Gate(WaitingFor.SCHEDULE, batch["not_before"], "batch")
+    row = known.get(batch["processor"])
+    if row is not None and row["broken_since"] is not None:
+        message = f"{row['broken_type']}: {row['broken_message']}"
+        return Gate(WaitingFor.PROCESSOR, None, "broken", row["broken_since"], message)
+    return None
+
+
+def _holds(row: Mapping[str, Any], now: int) -> bool:
+    return bool(row["paused"]) and (row["paused_until"] is None or row["paused_until"] > now)
