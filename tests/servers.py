@@ -221,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         self.wfile.write(body)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815 - the base class asks for these names
+    do_CONNECT = do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815 - the base class asks for these names
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         """Quiet: a test reads `requests`."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 from multidict import CIMultiDict
@@ -21,6 +21,7 @@ from batchctl.template import Template
 
 FOLLOWING = frozenset({"GET", "HEAD"})  # the methods that follow redirects
 _KEYED = frozenset({"POST", "PUT", "PATCH"})
+_URL_CHARS = "!#$%&'()*+,/:;=?@[]~"
 _TRAVELS = frozenset({"accept", "accept-language", "accept-encoding", "user-agent"})
 
 
@@ -80,7 +81,7 @@ class RequestBuilder:
         self._file = _template(spec.file, f"{where}.file")
 
     def build(self, item: Item, scope: Mapping[str, Any]) -> Request:
-        url = parse_url(self._url.render(scope))
+        url = parse_url(_text(self._url.render(scope)))
         if self._params is not None:
             url = url.extend_query(_pairs(self._params.render(scope)))
         headers = self._head(item, scope)
@@ -151,20 +152,29 @@ def origin(url: URL) -> str:
     return f"{url.scheme}://{f'[{host}]' if ':' in host else host}:{url.port}"
 
 
-def parse_url(text: object) -> URL:
+def parse_url(text: str) -> URL:
     """Raises RequestProblem where it is no http or https address."""
     try:
-        url = URL(str(text))
+        url = URL(text)
+        plain = url.scheme in ("http", "https") and bool(url.host)
     except ValueError as error:
         raise RequestProblem("InvalidUrl", f"{text} is not a URL: {error}") from error
-    if url.scheme not in ("http", "https") or not url.host:
+    if not plain:
         raise RequestProblem("InvalidUrl", f"{text} is not an http or https URL")
-    return url
+    return url if str(url) == text else _verbatim(url, text)
+
+
+def _verbatim(url: URL, text: str) -> URL:
+    """yarl would write `%26` as `&`, which some receivers tell apart: what was encoded stays so."""
+    rest = urlsplit(text)
+    query = f"?{quote(rest.query, safe=_URL_CHARS)}" if rest.query else ""
+    path = quote(rest.path, safe=_URL_CHARS) or "/"
+    return URL(f"{url.scheme}://{url.raw_authority}{path}{query}", encoded=True)
 
 
 def _joined(base: URL, location: str) -> URL:
     try:
-        return parse_url(base.join(URL(location)))
+        return parse_url(str(base.join(URL(location, encoded=True))))
     except ValueError as error:
         raise RequestProblem("InvalidUrl", f"{origin(base)} redirected to something that is not a URL") from error
 
