@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from batchctl import Permanent, Retry
+from batchctl import Context, Item, Permanent, Retry
 from invoicing.amounts import Amounts, compute
 from invoicing.order import InvalidOrderError, Order, parse
 from invoicing.register import Entry, OrderChangedError, Register
@@ -19,7 +19,7 @@ from invoicing.register import Entry, OrderChangedError, Register
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def handle(item: Any, context: Any) -> dict[str, Any]:
+def handle(item: Item, context: Context) -> dict[str, Any]:
     """Invoice the order in `item.payload`; the answer names the number, the PDF and the sums.
 
     Safe to call again for the same order: it gets the same number, and its PDF the same bytes. An order
