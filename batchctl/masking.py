@@ -30,6 +30,8 @@ class Masker:
         """The text without secrets; the very same object where it holds none."""
         return text if self._replace is None else self._replace(text)
 
+    mask = __call__
+
     @property
     def empty(self) -> bool:
         return not self._values

@@ -63,7 +63,7 @@ class Filled:
 
 
 class Text(str):
-    """A string of the config after its `${…}` were filled in: the whole text as a `str`, and `parts`.
+    """A string of the config after its `${…}` were filled in: the whole as a `str`, and `parts`.
 
     The parts keep what was filled in apart from what the config's author wrote. So a secret that holds `{{` is
     never read as a template, and `config show` can print everything else.

@@ -1,5 +1,9 @@
 """The config file: found, read, checked, and turned into frozen structs."""
 
+from batchctl.config.inline import inline
+from batchctl.config.load import examine, load
+from batchctl.config.problems import Problem
+from batchctl.config.schema import json_schema
 from batchctl.config.structs import (
     Accept,
     Backoff,
@@ -19,7 +23,12 @@ __all__ = [
     "Config",
     "HttpSpec",
     "PlannedSpec",
+    "Problem",
     "ProcessorConfig",
     "PythonSpec",
     "WorkerConfig",
+    "examine",
+    "inline",
+    "json_schema",
+    "load",
 ]

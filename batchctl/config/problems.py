@@ -60,6 +60,4 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def listed(words: Iterable[str]) -> str:
     """`a`, `b` and `c`."""
     quoted = [f"`{w}`" for w in words]
-    return (
-        quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " and " + quoted[-1] if quoted else "none"
-    )
+    return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " and " + quoted[-1] if quoted else "none"

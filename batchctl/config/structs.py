@@ -1,4 +1,4 @@
-"""The config as the program uses it: frozen, complete, defaults filled in. Durations are seconds, sizes bytes.
+"""The config as the program uses it: frozen and complete. Durations are seconds, sizes bytes.
 
 Templates and expressions stay the strings (or lists and mappings of them) that they are in the file; who runs
 them gives them to `batchctl.template.Template` and `batchctl.template.expression` as they are.
@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
-from batchctl.config.problems import Problem
 from batchctl.masking import Masker
 
 Kind = Literal["command", "http", "python", "steps", "gemini", "openai", "anthropic"]
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ class CommandSpec:
 
     argv: tuple[str, ...]
     style: Literal["jinja", "parallel"] = "jinja"
-    env: Mapping[str, str] = EMPTY
+    env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path = Path()
     output: Literal["auto", "json", "text"] = "auto"
     stdout_to: str | None = None
@@ -72,8 +69,8 @@ class HttpSpec:
 
     url: str
     method: str = "GET"
-    params: Mapping[str, Any] = EMPTY
-    headers: Mapping[str, Any] = EMPTY
+    params: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict)
     json: Any = None
     has_json: bool = False
     form: Mapping[str, Any] | None = None
@@ -154,8 +151,8 @@ class Config:
     folder      where relative paths start: the file's folder, else the current one
     store       an absolute path or a URL; `store_from` says whether config file or default named it
     secrets     for templates; never to be printed or stored
+    warnings    what is odd but stops nothing; each with its place
     effective   what `config show` prints: as the user wrote it, defaults merged in, secrets masked
-    found       every problem of a processor and every warning, with its place
     """
 
     folder: Path
@@ -165,9 +162,8 @@ class Config:
     organization: str | None = None
     user: str | None = None
     worker: WorkerConfig = WorkerConfig()
-    processors: Mapping[str, ProcessorConfig] = EMPTY
-    secrets: Mapping[str, Any] = EMPTY
+    processors: Mapping[str, ProcessorConfig] = field(default_factory=dict)
+    secrets: Mapping[str, Any] = field(default_factory=dict)
     masker: Masker = field(default_factory=Masker)
     warnings: tuple[str, ...] = ()
-    effective: Mapping[str, Any] = EMPTY
-    found: tuple[Problem, ...] = ()
+    effective: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,126 @@
+"""Checked data to frozen structs: defaults are filled in, paths become absolute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from batchctl.config.schema import BODIES, KINDS
+from batchctl.config.structs import (
+    Accept,
+    Backoff,
+    CommandSpec,
+    HttpSpec,
+    Kind,
+    PlannedSpec,
+    ProcessorConfig,
+    PythonSpec,
+    Spec,
+    WorkerConfig,
+)
+
+HTTP_TIMEOUT = 60.0
+
+
+def worker(data: Mapping[str, Any]) -> WorkerConfig:
+    return WorkerConfig(**data)
+
+
+def store(named: str, folder: Path) -> str:
+    """A URL as it is, a path absolute."""
+    return named if "://" in named else absolute(named, folder)
+
+
+def absolute(path: str, folder: Path) -> str:
+    return str(folder / Path(str(path)).expanduser())
+
+
+def processor(
+    name: str,
+    data: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    folder: Path,
+    *,
+    problems: tuple[str, ...] = (),
+    fingerprint: str = "",
+) -> ProcessorConfig:
+    """One processor from its data, with what `defaults:` and the program say where it is silent."""
+    kind = cast(Kind, next(kind for kind in KINDS if kind in data))
+    plain = {key: data[key] for key in ("max_retries", "max_outage", "concurrency") if key in data}
+    if "max_retries" in defaults:
+        plain.setdefault("max_retries", defaults["max_retries"])
+    return ProcessorConfig(
+        name=name,
+        kind=kind,
+        spec=_spec(kind, data, folder),
+        folder=folder,
+        timeout=_timeout(kind, data, defaults),
+        backoff=Backoff(**(defaults.get("backoff", {}) | data.get("backoff", {}))),
+        accept=_accept(data.get("accept", {})),
+        problems=problems,
+        fingerprint=fingerprint,
+        **plain,
+    )
+
+
+def _timeout(kind: Kind, data: Mapping[str, Any], defaults: Mapping[str, Any]) -> float:
+    """A request gets 60 s, or less where the default for all is less."""
+    if "timeout" in data:
+        return float(data["timeout"])
+    common = float(defaults.get("timeout", ProcessorConfig.__dataclass_fields__["timeout"].default))
+    if kind != "http":
+        return common
+    return float(data["http"].get("timeout", min(HTTP_TIMEOUT, common)))
+
+
+def _accept(data: Mapping[str, Any]) -> Accept:
+    types = tuple(kind.lower().removeprefix(".") for kind in data.get("types", ()))
+    return Accept(types, data.get("max_file_size"), data.get("max_items"))
+
+
+def _spec(kind: Kind, data: Mapping[str, Any], folder: Path) -> Spec:
+    limit: dict[str, Any] = {"max_output": data["max_output"]} if "max_output" in data else {}
+    match kind:
+        case "command":
+            return _command(data, folder, limit)
+        case "http":
+            return _http(data["http"], folder, limit)
+        case "python":
+            module, _, function = str(data["python"]).partition(":")
+            return PythonSpec(module, function, **limit)
+        case _:
+            return PlannedSpec(data[kind])
+
+
+def _command(data: Mapping[str, Any], folder: Path, limit: dict[str, Any]) -> CommandSpec:
+    given = {key: data[key] for key in ("env", "output", "stdout_to") if key in data}
+    return CommandSpec(
+        argv=tuple(data["command"]),
+        cwd=Path(absolute(data.get("cwd", "."), folder)),
+        permanent_exit_codes=frozenset(data.get("permanent_exit_codes", ())),
+        **given,
+        **limit,
+    )
+
+
+def _http(data: Mapping[str, Any], folder: Path, limit: dict[str, Any]) -> HttpSpec:
+    same = ("params", "headers", "json", "form", "body", "file", "success", "result", "retry_if", "permanent_if")
+    given = {key: data[key] for key in (*same, "proxy", "on_unknown") if key in data}
+    method = data.get("method", "POST" if any(body in data for body in BODIES) else "GET")
+    verify = data.get("verify", True)
+    return HttpSpec(
+        url=data["url"],
+        method=str(method).upper(),
+        has_json="json" in data,
+        verify=verify if isinstance(verify, bool) else absolute(verify, folder),
+        idempotency_header=_header(data.get("idempotency_header", True)),
+        **given,
+        **limit,
+    )
+
+
+def _header(value: bool | str) -> str | None:
+    if isinstance(value, bool):
+        return "Idempotency-Key" if value else None
+    return value
