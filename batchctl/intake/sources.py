@@ -34,7 +34,7 @@ def records(source: str, problems: Problems, note: Note) -> Iterator[Record]:
 
     `note` hears what a user should know (another encoding than UTF-8, which sheet was read).
     """
-    name = "stdin" if source == "-" else readable(source)
+    name = name_of(source)
     with _opened(source, name, problems) as stream:
         if stream is None:
             return
@@ -45,6 +45,11 @@ def records(source: str, problems: Problems, note: Note) -> Iterator[Record]:
             yield record
         if not count and problems.count == before:
             problems.add(name, "holds no records")
+
+
+def name_of(source: str) -> str:
+    """What messages call it."""
+    return "stdin" if source == "-" else readable(source)
 
 
 @contextmanager

@@ -1,0 +1,151 @@
+"""What happens behind `enqueue`: target, items, checks, store, answer, and with --run the drain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from batchctl import console, duration
+from batchctl.commands import enqueue_answer as answer
+from batchctl.commands.common import Globals, moment
+from batchctl.commands.enqueue_options import EnqueueOptions
+from batchctl.commands.enqueue_wanted import Wanted
+from batchctl.errors import InvalidInput, UsageError
+from batchctl.intake.preview import item_of, preview
+from batchctl.intake.problems import Problems
+from batchctl.intake.submit import Submission, Terms
+from batchctl.intake.target import Target, inline, named
+from batchctl.model import Incoming, NewBatch, Priority
+from batchctl.store import Loaded
+
+_PREVIEWED = 3
+_INLINE_ONLY = ("timeout", "retries", "stdout_to")
+_RUN_ONLY = ("concurrency", "max_time", "grace", "max_items", "no_wait", "wait_remote", "forever")
+
+
+def enqueue(shared: Globals, options: EnqueueOptions, words: Sequence[str] | None, wanted: Wanted) -> int:
+    """The whole of one call; returns its exit code."""
+    _fitting(options, words)
+    target = target_of(shared, options, words)
+    terms = _terms(shared, options, target, wanted)
+    problems = Problems()
+    items = wanted.items(target, problems)
+    if options.dry_run:
+        return _dry_run(shared, target, terms.new, items, problems, wanted)
+    submission = Submission(terms, problems, lambda: shared.open_store(create=True))
+    loaded = submission.submit(items)
+    if not submission.count and not options.skip_known:
+        raise wanted.nothing()
+    if left_out := wanted.left_out_text():
+        console.note(left_out)
+    for problem in target.config.problems:
+        console.warn(f"{target.name} cannot run yet, its items will wait: {problem}")
+    answer.enqueued(shared, options, loaded)
+    return _run(shared, options, loaded, words) if options.run and loaded.batch_nos else 0
+
+
+def target_of(shared: Globals, options: EnqueueOptions, words: Sequence[str] | None) -> Target:
+    """The processor that the options or the words after -- name. Raises UsageError or InvalidInput."""
+    config = shared.config()
+    if words is None:
+        return named(config, options.processor)
+    settings: dict[str, Any] = {
+        "timeout": seconds(options.timeout, "--timeout"),
+        "retries": options.retries,
+        "stdout_to": options.stdout_to,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    target = inline(words, str(shared.cwd), given)
+    assert target.definition is not None
+    if config.masker(target.definition) != target.definition:
+        raise InvalidInput(
+            "the command holds a secret of the config, which the store and process lists would show",
+            hint="make it a processor of the config, with `env:` for the secret",
+        )
+    return target
+
+
+def seconds(text: str | None, option: str) -> float | None:
+    """A duration option in seconds. Raises InvalidInput."""
+    if text is None:
+        return None
+    try:
+        return duration.duration(text)
+    except ValueError as error:
+        raise InvalidInput(f"{option}: {error}") from None
+
+
+def _fitting(options: EnqueueOptions, words: Sequence[str] | None) -> None:
+    if words is not None and options.processor is not None:
+        raise UsageError("-p names a processor, and so does the command after --", hint="leave one of them out")
+    if words is None and (given := options.given(*_INLINE_ONLY)):
+        raise UsageError(f"{given[0]} goes with a command after --", hint="a processor's own stand in the config")
+    if not options.run and (given := options.given(*_RUN_ONLY)):
+        raise UsageError(f"{given[0]} goes with --run")
+    if options.dry_run and options.run:
+        raise UsageError("--dry-run stores nothing, so there is nothing to --run")
+    for option, text in (("--name", options.name), ("--idempotency-key", options.idempotency_key)):
+        if text is not None and (not text.strip() or not text.isprintable()):
+            raise InvalidInput(f"{option}: {text!r} is empty or holds characters that cannot be printed")
+    if options.name == "latest":
+        raise InvalidInput("--name latest: that word means the newest batch", hint="choose another name")
+
+
+def _terms(shared: Globals, options: EnqueueOptions, target: Target, wanted: Wanted) -> Terms:
+    most = target.config.accept.max_items
+    if most is not None and options.split is not None and options.split > most:
+        raise InvalidInput(
+            f"--split {options.split}: {target.name} accepts at most {most:,} items in a batch (max_items)",
+            hint=f"--split {most}",
+        )
+    new = NewBatch(
+        kind=wanted.kind,
+        processor=target.name,
+        definition=target.definition,
+        name=options.name,
+        group=options.split is not None,
+        priority=Priority[options.priority.name],
+        organization=shared.organization,
+        user=shared.user,
+        not_before=moment(options.not_before, "--not-before"),
+        idempotency_key=options.idempotency_key,
+    )
+    return Terms(new, options.split, options.on_duplicate.value, options.skip_known, options.again, most)
+
+
+def _dry_run(
+    shared: Globals, target: Target, new: NewBatch, items: Iterator[Incoming], problems: Problems, wanted: Wanted
+) -> int:
+    """Look at everything, show the first few, store nothing."""
+    first = list(islice(items, _PREVIEWED))
+    count = len(first) + sum(1 for _ in items)
+    problems.raise_if_any("the input")
+    if not count:
+        raise wanted.nothing()
+    config = shared.config()
+    shown = [preview(target.config, item_of(each, new, total=count), config.secrets) for each in first]
+    answer.previewed(shared, target.name, config.masker.value(shown), count)
+    return 0
+
+
+def _run(shared: Globals, options: EnqueueOptions, loaded: Loaded, words: Sequence[str] | None) -> int:
+    import os
+
+    from batchctl.commands.drain import RunOptions, run_batches
+
+    inline_jobs = len(os.sched_getaffinity(0)) if words is not None else None
+    return run_batches(
+        shared,
+        loaded.batch_nos,
+        RunOptions(
+            concurrency=options.concurrency or inline_jobs,
+            max_time=seconds(options.max_time, "--max-time"),
+            grace=seconds(options.grace, "--grace"),
+            max_items=options.max_items,
+            no_wait=options.no_wait,
+            wait_remote=options.wait_remote,
+            forever=options.forever,
+            print_output=words is not None,
+        ),
+    )

@@ -1,0 +1,80 @@
+"""What a processor needs of an item, looked at before anything is stored."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from batchctl.config.structs import CommandSpec, HttpSpec, ProcessorConfig
+from batchctl.intake import placeholders
+from batchctl.template import FILE_NAMES, Template
+
+Check = Callable[[Mapping[str, Any]], list[str]]
+
+
+def check_of(config: ProcessorConfig, *, files: bool) -> Check | None:
+    """A function from a payload to the reasons why the processor can't work on it; None where it takes anything.
+
+    Raises ConfigError where a template can't be compiled.
+    """
+    checks: list[Check] = []
+    needed = [template for template in templates_of(config) if not template.constant]
+    if needed:
+        known = FILE_NAMES if files else frozenset()
+        checks.append(lambda payload: _lacks_of_templates(needed, payload, known))
+    spec = config.spec
+    if not files and isinstance(spec, CommandSpec) and spec.style == "parallel":
+        checks.append(lambda payload: _lacks_of_words(spec.argv, payload))
+    if not checks:
+        return None
+    return checks[0] if len(checks) == 1 else lambda payload: [reason for check in checks for reason in check(payload)]
+
+
+def templates_of(config: ProcessorConfig) -> list[Template]:
+    """Every template that is filled in before the work starts (not those over the answer)."""
+    where = f"{config.name}.{config.kind}"
+    match config.spec:
+        case CommandSpec() as spec:
+            parts: dict[str, Any] = {"env": dict(spec.env), "stdout_to": spec.stdout_to}
+            if spec.style == "jinja":
+                parts[""] = list(spec.argv)
+        case HttpSpec() as spec:
+            names = ("params", "headers", "json", "form", "body", "file")
+            parts = {name: getattr(spec, name) for name in names}
+            return [Template(spec.url, where=f"{where}.url", url=True), *_compiled(parts, where)]
+        case _:
+            return []
+    return _compiled(parts, where)
+
+
+def _compiled(parts: Mapping[str, Any], where: str) -> list[Template]:
+    return [
+        Template(source, where=f"{where}.{name}" if name else where)
+        for name, source in parts.items()
+        if source is not None
+    ]
+
+
+def _lacks_of_templates(templates: Sequence[Template], payload: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    lacks: dict[str, str] = {}
+    for template in templates:
+        for name in template.missing(payload, known):
+            lacks.setdefault(name, template.where)
+    return [f"has no {name!r}, which {where} needs{nearest(name, payload)}" for name, where in lacks.items()]
+
+
+def _lacks_of_words(words: Sequence[str], payload: Mapping[str, Any]) -> list[str]:
+    lacks = placeholders.missing(words, payload)
+    unusable = placeholders.unusable(words, payload)
+    return [
+        *(f"has no {name!r}, which the command needs as {{{name}}}{nearest(name, payload)}" for name in lacks),
+        *(f"{name!r} holds a NUL character, which no command's argument can" for name in unusable),
+    ]
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """ " (did you mean 'email'?)" or nothing."""
+    folded = {other.strip().casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), folded, 1)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""

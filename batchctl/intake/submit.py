@@ -1,0 +1,123 @@
+"""Items into the store: by chunks under a batch that nobody sees, made real by one commit, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from batchctl.errors import InvalidInput
+from batchctl.intake.problems import Problems
+from batchctl.model import Incoming, NewBatch
+from batchctl.store import CHUNK, Loaded, Loading, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a batch is to be made.
+
+    on_duplicate   "refuse", "skip" or "last": what to do with a key that was there before
+    max_items      the most that the processor accepts in one batch; None: any number
+    """
+
+    new: NewBatch
+    split: int | None = None
+    on_duplicate: str = "refuse"
+    skip_known: bool = False
+    again: bool = False
+    max_items: int | None = None
+
+
+@dataclass(slots=True)
+class Submission:
+    """One load. `open_store` is called when there is something to store, so that refused input makes no store."""
+
+    terms: Terms
+    problems: Problems
+    open_store: Callable[[], Store]
+    count: int = 0
+    _loading: Loading | None = None
+    _content: hashlib._Hash = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        new = self.terms.new
+        self._content = hashlib.sha256(json.dumps([new.kind, new.processor, new.definition]).encode())
+
+    def submit(self, items: Iterable[Incoming]) -> Loaded:
+        """Store all items, or none. Raises InvalidInput with all problems, DuplicateBatch or a StoreError."""
+        try:
+            stream = iter(items)
+            while chunk := list(islice(stream, CHUNK)):
+                self._take(chunk)
+            self._refuse_too_many()
+            self.problems.raise_if_any("the input")
+            if self._loading is None:
+                return Loaded([], existing=False, skipped_items=0)
+            loading, self._loading = self._loading, None  # from here on it ends itself
+            return loading.finish(self._content.hexdigest(), again=self.terms.again)
+        finally:
+            if self._loading is not None:
+                self._loading.abort()
+
+    def _take(self, chunk: list[Incoming]) -> None:
+        self.count += len(chunk)
+        update_content(self._content, chunk)
+        if self.problems or self._too_many():
+            return  # it will be refused: read on only for the other reasons
+        if self._loading is None:
+            self._twins_in(chunk)
+            if self.problems:
+                return
+            terms = self.terms
+            self._loading = self.open_store().load(
+                terms.new, split=terms.split, on_duplicate=terms.on_duplicate, skip_known=terms.skip_known
+            )
+        for twin in self._loading.add(chunk):
+            self._twin(twin.where, twin.key, twin.first_position)
+
+    def _twins_in(self, chunk: Sequence[Incoming]) -> None:
+        """Keys that stand twice in the first chunk, found before there is a store."""
+        if self.terms.on_duplicate != "refuse" or len({item.key for item in chunk}) == len(chunk):
+            return
+        first: dict[str, int] = {}
+        for item in chunk:
+            if item.key in first:
+                self._twin(item.where, item.key, first[item.key])
+            first.setdefault(item.key, item.position)
+
+    def _twin(self, where: str, key: str, position: int) -> None:
+        self.problems.add(where, f"the key {key!r} was there before, in item {position:,} (see --on-duplicate)")
+
+    def _accepted(self) -> int:
+        return self.count - (self._loading.skipped if self._loading else 0)
+
+    def _too_many(self) -> bool:
+        """Whether the items so far are more than one batch may hold, whatever is left out of them later."""
+        terms = self.terms
+        if terms.max_items is None or terms.split is not None:
+            return False
+        return (self.count if self._certain else self._accepted() - CHUNK) > terms.max_items
+
+    @property
+    def _certain(self) -> bool:
+        """Whether every item counts; else some of those to come may be left out."""
+        return not self.terms.skip_known and self.terms.on_duplicate == "refuse"
+
+    def _refuse_too_many(self) -> None:
+        terms = self.terms
+        if terms.max_items is None or terms.split is not None or self._accepted() <= terms.max_items:
+            return
+        count = f"{self._accepted():,}" if self._certain else f"more than {terms.max_items:,}"
+        raise InvalidInput(
+            f"{count} items, but {terms.new.processor} accepts at most {terms.max_items:,} in a batch (max_items)",
+            details=self.problems.details(),
+            hint=f"--split {terms.max_items} makes several batches of them",
+        )
+
+
+def update_content(content: hashlib._Hash, chunk: Sequence[Incoming]) -> None:
+    """Add the items to the hash; NUL can stand in neither keys nor JSON text, so it keeps them apart."""
+    parts = [part for item in chunk for part in (item.key, item.payload, item.sha256 or "")]
+    content.update("\0".join([*parts, ""]).encode())
