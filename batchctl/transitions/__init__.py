@@ -1,1 +1,1 @@
-"""Every change of the queue, a module a topic. Each function takes an open transaction or an engine and uses named statements."""
+"""Every change of the queue, a module a topic. Each function takes an open transaction or an engine."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,19 +25,30 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 class Scope:
     """What a worker may claim.
 
-    processors   those its config knows, with how many items each may still start in this worker (None: no limit)
-    limits       processors whose items are limited across all workers
-    batch_nos    only these batches; None: every batch
-    inline       whether batches that bring their own command may be claimed
+    processors    those that its config knows and can run
+    limits        how many items of a processor may run at once across all workers, where that is limited
+    batch_nos     only these batches; None: every batch
+    processor     only this one; None: every processor, also those that batches bring along
+    organization  only this one; None: all
     """
 
     processors: frozenset[str]
     limits: Mapping[str, int] = field(default_factory=dict)
     batch_nos: tuple[int, ...] | None = None
-    inline: bool = True
+    processor: str | None = None
+    organization: str | None = None
 
     def knows(self, processor: str) -> bool:
-        return processor in self.processors or (self.inline and processor.startswith(INLINE))
+        """Whether the worker can run items of the processor."""
+        return processor in self.processors or (self.processor is None and processor.startswith(INLINE))
+
+    def covers(self, batch_no: int, processor: str, organization: str) -> bool:
+        """Whether a batch is the worker's business at all."""
+        return (
+            (self.batch_nos is None or batch_no in self.batch_nos)
+            and self.processor in (None, processor)
+            and self.organization in (None, organization)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +91,23 @@ class Claimer:
 
     def claim_suspect(self, tx: Tx, scope: Scope, now: int) -> Item | None:
         """One item in whose hands a worker died; the caller has nothing else in hand."""
-        rooms = self._rooms(tx, scope)
-        for number, processor, batch_no, started in tx.all("open_suspects"):
-            named = scope.batch_nos is None or batch_no in scope.batch_nos
-            if not named or not rooms.get(processor, 0):
-                continue
+        for number, batch_no, started in self._suspects(tx, scope):
             row = tx.one("claim_item", {"id": number, "worker_id": self.worker_id, "now": now})
             if row:
-                _begin(tx, batch_no, now, started=bool(started))
+                _begin(tx, batch_no, now, started=started)
                 return self._items(tx, [row])[0]
         return None
+
+    def suspect_waits(self, tx: Tx, scope: Scope) -> bool:
+        """True where `claim_suspect` would find one."""
+        return next(self._suspects(tx, scope), None) is not None
+
+    def _suspects(self, tx: Tx, scope: Scope) -> Iterator[tuple[int, int, bool]]:
+        rows = tx.all("open_suspects")
+        rooms = self._rooms(tx, scope) if rows else {}
+        for number, processor, organization, batch_no, started in rows:
+            if scope.covers(batch_no, processor, organization) and rooms.get(processor, 0):
+                yield number, batch_no, bool(started)
 
     def _rooms(self, tx: Tx, scope: Scope) -> dict[str, int]:
         """How many items each open processor may still take."""
@@ -192,11 +210,12 @@ def _begin(tx: Tx, batch_no: int, now: int, *, started: bool) -> None:
 
 def _next(tx: Tx, scope: Scope, rooms: Mapping[str, int]) -> _Candidate | None:
     able = [name for name, room in rooms.items() if room > 0]
-    return _next_named(tx, scope.batch_nos, able) if scope.batch_nos is not None else _next_of_all(tx, able)
+    return _next_of_all(tx, scope, able) if scope.batch_nos is None else _next_named(tx, scope, able)
 
 
-def _next_named(tx: Tx, batch_nos: Collection[int], able: Collection[str]) -> _Candidate | None:
-    rows = [row for row in tx.all("named_groups", {"batch_nos": json.dumps(list(batch_nos))}) if row[0] in able]
+def _next_named(tx: Tx, scope: Scope, able: Collection[str]) -> _Candidate | None:
+    groups = tx.all("named_groups", {"batch_nos": json.dumps(scope.batch_nos)})
+    rows = [row for row in groups if row[0] in able and scope.organization in (None, row[3])]
     if not rows:
         return None
     first = rows[0]
@@ -205,9 +224,11 @@ def _next_named(tx: Tx, batch_nos: Collection[int], able: Collection[str]) -> _C
     return _Candidate(processor, priority, turn, organization, batch_no, bool(started), shared)
 
 
-def _next_of_all(tx: Tx, able: Collection[str]) -> _Candidate | None:
+def _next_of_all(tx: Tx, scope: Scope, able: Collection[str]) -> _Candidate | None:
+    statement = "ready_turns" if scope.organization is None else "ready_turns_of"
     while True:
-        heads = [(*row, name) for name in able for row in tx.all("ready_turns", {"processor": name})]
+        where = {"organization": scope.organization}
+        heads = [(*row, name) for name in able for row in tx.all(statement, where | {"processor": name})]
         if not heads:
             return None
         priority, turn, organization, processor = min(heads)

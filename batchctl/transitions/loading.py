@@ -47,7 +47,7 @@ class _Part:
 
 @dataclass(slots=True)
 class Loading:
-    """A batch (with `split`, several) on its way in. End it with `finish` or `abort`; after a crash, recovery aborts it."""
+    """A batch (with `split`, several) on its way in. End it with `finish` or `abort`; after a crash, recovery does."""
 
     engine: Engine
     new: NewBatch
@@ -63,7 +63,7 @@ class Loading:
     _loader: str = ""
 
     def add(self, chunk: Sequence[Incoming]) -> list[Duplicate]:
-        """Store at most CHUNK items in one commit. Returns those whose key was there before, where duplicates are refused."""
+        """Store at most CHUNK items in one commit. Returns those whose key was there before, where that is refused."""
         if self._presence is None:
             self._loader = "l" + secrets.token_hex(8)
             self._presence = self.engine.presence(self._loader)
@@ -238,7 +238,7 @@ class Loading:
                 return [no for (no,) in tx.all("batches_of_group", {"group_name": group})] if group else [row[0]]
             if row:
                 raise DuplicateBatch(
-                    f"the idempotency key {self.new.idempotency_key!r} belongs to batch {row[1]}, which has other content",
+                    f"idempotency key {self.new.idempotency_key!r} belongs to batch {row[1]}, which has other content",
                     hint=f"see it with `batchctl show {row[1]}`, or choose another key",
                 )
             return []
@@ -306,7 +306,8 @@ def _remember(tx: Tx, new: NewBatch, items: list[tuple[int, Incoming]]) -> None:
 
 
 def _begin_to_remember(engine: Engine, processor: str) -> None:
-    """The first --skip-known of a processor: note what it has, in chunks; from then on every enqueue notes what it adds."""
+    """The first --skip-known of a processor: note what it has, in chunks. From then on every enqueue notes what it
+    adds."""
     after = 0
     while True:
         with engine.write() as tx:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from batchctl.engines.base import Tx
-from batchctl.model import AttemptOutcome, BatchStatus, ItemError, ItemState, WaitingFor
+from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, WaitingFor
 from batchctl.transitions.common import event, wake
 
 
@@ -97,10 +97,8 @@ def _store_details(tx: Tx, worker_id: str, ours: list[Settled]) -> None:
             (one.error.type, one.error.message, int(one.error.permanent)) if one.error else (None, None, 0)
         )
         if one.outcome is not None:
-            attempts.append(
-                (one.item_id, one.claim_no, one.organization, worker_id, one.outcome, int(one.counted))
-                + (one.started_at, one.ended_at, kind, message)
-            )
+            head = (one.item_id, one.claim_no, one.organization, worker_id, one.outcome, int(one.counted))
+            attempts.append((*head, one.started_at, one.ended_at, kind, message))
         if one.state in (ItemState.COMPLETED, ItemState.FAILED):
             results.append((one.item_id, one.result, kind, message, permanent, one.usage, one.artifacts))
         if one.log:
@@ -157,3 +155,12 @@ def final_status(
     if not completed:
         return BatchStatus.FAILED
     return BatchStatus.COMPLETED_WITH_ERRORS
+
+
+def store_news(tx: Tx, worker_id: str, news: Iterable[tuple[Item, float | None, str]]) -> None:
+    """Progress and log text of items that still run."""
+    for item, percent, text in news:
+        if percent is not None:
+            tx.run("set_progress", (percent, item.number, worker_id, item.claim_no))
+        if text:
+            tx.run("append_log", (item.number, item.claim_no, text))

@@ -36,7 +36,7 @@ def release_worker(engine: Engine, worker_id: str, started: frozenset[tuple[int,
 
 
 def _released(row: Row, started: frozenset[tuple[int, int]] | None, max_crashes: int, now: int) -> Settled:
-    number, claim_no, batch_no, organization, suspect, crashes, _, started_at, _ = row
+    number, claim_no, batch_no, organization, suspect, crashes, started_at = row
     begun = started is not None and (number, claim_no) in started
     fatal = begun and suspect and crashes + 1 >= max_crashes
     message = f"the worker died with only this item in hand, {crashes + 1} times" if fatal else "the worker died"
@@ -52,3 +52,13 @@ def _released(row: Row, started: frozenset[tuple[int, int]] | None, max_crashes:
         ended_at=now,
         error=ItemError("WorkerDied", message, permanent=bool(fatal)) if begun else None,
     )
+
+
+def hand_back(engine: Engine, worker_id: str, claims: list[tuple[int, int]]) -> None:
+    """Items that the store gives to a living worker which does not know them go back unspent."""
+    wanted = frozenset(claims)
+    with engine.write() as tx:
+        now = engine.now()
+        rows = tx.all("held_details", {"worker_id": worker_id, "limit": 1 << 30})
+        settled = [_released(row, None, 0, now) for row in rows if (row[0], row[1]) in wanted]
+        record(tx, worker_id, settled, now)

@@ -20,6 +20,10 @@ UPDATE processors SET paused = 0, paused_until = NULL WHERE paused = 1 AND pause
 SELECT priority, turn, organization FROM turns
 WHERE processor = :processor AND ready = 1 ORDER BY priority, turn LIMIT 2
 
+-- name: ready_turns_of
+SELECT priority, turn, organization FROM turns
+WHERE processor = :processor AND organization = :organization AND ready = 1 ORDER BY priority, turn LIMIT 2
+
 -- name: oldest_group
 SELECT batch_no, started FROM ready_groups
 WHERE processor = :processor AND priority = :priority AND organization = :organization AND gate IS NULL AND empty = 0
@@ -52,8 +56,8 @@ WHERE id = :id AND state = 'pending'
 RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
 
 -- name: open_suspects
-SELECT i.id, g.processor, g.batch_no, g.started
-FROM items i CROSS JOIN ready_groups g ON g.batch_no = i.batch_no
+SELECT i.id, g.processor, g.organization, g.batch_no, g.started
+FROM items i INDEXED BY items_suspect CROSS JOIN ready_groups g ON g.batch_no = i.batch_no
 WHERE i.state = 'pending' AND i.suspect = 1 AND g.gate IS NULL
 ORDER BY g.priority, g.batch_no, i.id
 
@@ -74,14 +78,11 @@ FROM item_data WHERE item_id IN (SELECT value FROM json_each(:ids))
 SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition FROM batches WHERE no = :no
 
 -- name: held_of_processor
-SELECT count(*) FROM items i CROSS JOIN batches b ON b.no = i.batch_no
+SELECT count(*) FROM items i INDEXED BY items_held CROSS JOIN batches b ON b.no = i.batch_no
 WHERE i.state = 'processing' AND b.processor = :processor
 
 -- name: outlook_unfinished
-SELECT b.no, b.processor, b.bulk, g.gate, g.opens_at,
-       EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state = 'pending' AND i.suspect = 0)
-       OR EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state = 'pending' AND i.suspect = 1),
-       EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state = 'processing'),
-       EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state IN ('waiting', 'submitted') AND i.waiting_for = 'retry')
+SELECT b.no, b.processor, b.bulk, g.gate, g.opens_at, b.total_items - b.completed_items - b.failed_items - b.cancelled_items,
+       EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state = 'processing'), b.organization
 FROM batches b LEFT JOIN ready_groups g ON g.batch_no = b.no
 WHERE b.status IN ('pending', 'processing')

@@ -83,8 +83,8 @@ SELECT id FROM items WHERE batch_no = :batch_no AND key = :key;
 -- name: view_item_batch
 SELECT batch_no FROM items WHERE id = :id;
 
--- The numbers of a batch's items rise in input order; other batches' items may lie between them.
 -- name: view_item_range
+-- The numbers of a batch's items rise in input order; other batches' items may lie between them.
 SELECT min(id), max(id) FROM items WHERE batch_no = :batch_no;
 
 -- name: view_items
@@ -169,8 +169,8 @@ WHERE b.status NOT IN ('loading', 'deleting') AND (:org IS NULL OR b.organizatio
   AND (:since IS NULL OR b.created_at >= :since)
 ORDER BY i.id DESC LIMIT :limit;
 
--- A payload is looked into only where the text stands in it somewhere (`:hint`, NULL where that can't be told).
 -- name: view_find_payloads
+-- A payload is looked into only where the text stands in it somewhere (`:hint`, NULL where that can't be told).
 SELECT d.item_id FROM item_data d CROSS JOIN items i ON i.id = d.item_id CROSS JOIN batches b ON b.no = i.batch_no
 WHERE (:hint IS NULL OR instr(d.payload, :hint) OR instr(coalesce(d.file, ''), :hint))
   AND EXISTS (SELECT 1 FROM (SELECT key, atom FROM json_each(d.payload)
@@ -183,3 +183,76 @@ ORDER BY d.item_id DESC LIMIT :limit;
 -- name: view_batch_gate
 SELECT processor, definition, paused, paused_until, not_before FROM batches
 WHERE no = :no AND status NOT IN ('loading', 'deleting');
+
+-- name: view_batches_with_failures
+SELECT no FROM batches
+WHERE failed_items > 0 AND status NOT IN ('loading', 'deleting') AND (:org IS NULL OR organization = :org)
+ORDER BY no DESC;
+
+-- name: view_failures
+SELECT i.id, i.key, r.error_type, r.error_message, r.permanent
+FROM items i INDEXED BY items_unsuccessful LEFT JOIN item_results r ON r.item_id = i.id
+WHERE i.batch_no = :no AND i.state IN ('failed', 'cancelled') AND i.state = 'failed'
+ORDER BY i.id;
+
+-- name: view_results
+SELECT i.*, b.id AS batch_id, b.created_at, d.payload, d.file,
+       r.result, r.error_type, r.error_message, r.permanent, r.usage,
+       NULL AS last_error_type, NULL AS last_error_message
+FROM items i
+JOIN batches b ON b.no = i.batch_no
+JOIN item_data d ON d.item_id = i.id
+LEFT JOIN item_results r ON r.item_id = i.id
+WHERE +i.batch_no = :batch_no AND i.id > :after AND i.id <= :last
+  AND i.state IN (SELECT value FROM json_each(:states))
+ORDER BY i.id LIMIT :limit;
+
+-- name: view_history_of_batch
+SELECT at, event, actor, item_id, count, detail, NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message
+FROM events WHERE batch_no = :no
+UNION ALL
+SELECT a.ended_at, a.outcome, NULL, a.item_id, NULL, NULL, a.claim_no, a.worker_id, a.error_type, a.error_message
+FROM items i CROSS JOIN attempts a ON a.item_id = i.id
+WHERE +i.batch_no = :no AND i.id BETWEEN :first AND :last
+ORDER BY 1;
+
+-- name: view_history_of_item
+-- Acts on the whole batch are part of an item's story too, its siblings' are not.
+SELECT at, event, actor, item_id, count, detail, NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message
+FROM events WHERE batch_no = :no AND (item_id IS NULL OR item_id = :id)
+UNION ALL
+SELECT ended_at, outcome, NULL, item_id, NULL, NULL, claim_no, worker_id, error_type, error_message
+FROM attempts WHERE item_id = :id
+ORDER BY 1;
+
+-- name: view_workers
+SELECT * FROM workers ORDER BY started_at, id;
+
+-- name: view_held
+SELECT i.worker_id, i.id, i.key, i.started_at, i.progress, b.id AS batch_id, b.processor
+FROM items i JOIN batches b ON b.no = i.batch_no
+WHERE i.state = 'processing' AND (:org IS NULL OR b.organization = :org)
+ORDER BY i.started_at, i.id;
+
+-- name: view_next_retry
+SELECT min(next_attempt_at) FROM items INDEXED BY items_waiting
+WHERE batch_no = :no AND state IN ('waiting', 'submitted') AND waiting_for = 'retry';
+
+-- name: view_ahead_in_batch
+-- Items of the same batch that go first.
+SELECT count(*) FROM items WHERE batch_no = :no AND state = 'pending' AND suspect = 0 AND id < :id;
+
+-- name: view_ahead_batches
+-- Unfinished batches that are served first: higher priority, or older in the same organization.
+SELECT count(*), coalesce(sum(b.total_items - b.completed_items - b.failed_items - b.cancelled_items), 0)
+FROM batches b, batches me
+WHERE me.no = :no AND b.no <> me.no AND b.status IN ('pending', 'processing')
+  AND (:org IS NULL OR b.organization = :org)
+  AND (b.priority < me.priority
+       OR b.priority = me.priority AND b.organization = me.organization AND b.no < me.no);
+
+-- name: view_last_pause
+SELECT actor, at FROM events WHERE batch_no = :no AND event = 'paused' ORDER BY id DESC LIMIT 1;
+
+-- name: view_running_total
+SELECT count(*) FROM items WHERE state = 'processing';

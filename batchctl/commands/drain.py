@@ -1,0 +1,159 @@
+"""Draining for every command that does it: `run`, `enqueue --run`, `retry --run`."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batchctl import console
+from batchctl.commands.common import Globals
+from batchctl.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from batchctl.config import Config
+    from batchctl.inhand import Ended
+    from batchctl.store import Scope, Store
+    from batchctl.worker import Ending, Worker
+
+_STOPPED = 128  # a process ended by signal n reports 128 + n
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of `run`, converted: seconds for times; None means not given.
+
+    print_output   print each item's output whole as it ends, and nothing else on standard output (inline form)
+    """
+
+    concurrency: int | None = None
+    max_time: float | None = None
+    grace: float | None = None
+    max_items: int | None = None
+    processor: str | None = None
+    no_wait: bool = False
+    wait_remote: bool = False
+    forever: bool = False
+    print_output: bool = False
+
+
+def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOptions) -> int:
+    """Drain these batches (None: everything) with this config, show progress, answer. Returns the exit code."""
+    from batchctl.worker import Plan, Worker
+
+    begun = time.monotonic()
+    config, store = shared.config(), shared.open_store()
+    scope = _scope(config, shared, batch_nos, options)
+    plan = Plan(
+        scope=scope,
+        concurrency=options.concurrency or config.worker.concurrency,
+        max_time=options.max_time,
+        grace=config.worker.grace if options.grace is None else options.grace,
+        max_items=options.max_items,
+        no_wait=options.no_wait,
+        forever=options.forever,
+        on_ended=_print_output if options.print_output else None,
+    )
+    worker = Worker(store, config, plan)
+    with _progress(shared, store, batch_nos, options):
+        ending = worker.run()
+    return _answer(shared, store, worker, ending, scope, begun)
+
+
+def _scope(config: Config, shared: Globals, batch_nos: list[int] | None, options: RunOptions) -> Scope:
+    from batchctl.store import Scope
+
+    able = {name: one for name, one in config.processors.items() if not one.problems}
+    if options.processor is not None:
+        if options.processor not in config.processors:
+            names = ", ".join(sorted(config.processors)) or "none"
+            raise InvalidInput(f"the config has no processor {options.processor!r}", hint=f"it has: {names}")
+        able = {name: one for name, one in able.items() if name == options.processor}
+    return Scope(
+        processors=frozenset(able),
+        limits={name: one.concurrency for name, one in able.items() if one.concurrency is not None},
+        batch_nos=None if batch_nos is None else tuple(batch_nos),
+        processor=options.processor,
+        organization=shared.organization,
+    )
+
+
+def _progress(
+    shared: Globals, store: Store, batch_nos: list[int] | None, options: RunOptions
+) -> AbstractContextManager[object]:
+    from batchctl.commands.live import live_progress
+
+    if options.print_output or options.forever or shared.quiet:
+        return nullcontext()
+    return live_progress(store.engine.reader, batch_nos, shared.organization)
+
+
+def _print_output(ended: Ended) -> None:
+    from batchctl.model import Completed
+
+    if isinstance(ended.outcome, Completed):
+        result = ended.outcome.result
+        text = result.get("stdout") if isinstance(result, dict) and set(result) == {"stdout"} else None
+        console.raw(text if isinstance(text, str) else console.json_text(result) + "\n" if result is not None else "")
+    elif (error := getattr(ended.outcome, "error", None)) is not None:
+        console.note(f"{ended.item.key}: {error.message}")
+
+
+def _answer(shared: Globals, store: Store, worker: Worker, ending: Ending, scope: Scope, begun: float) -> int:
+    views, tally = shared.views(store), worker.tally
+    named = scope.batch_nos is not None
+    left = _unfinished(store, scope)
+    nos = sorted(scope.batch_nos if scope.batch_nos is not None else tally.batches)
+    batches = views.batches_of(nos)
+    failed = sum(batch["failed_items"] for batch in batches) if named else tally.failed
+    if shared.json:
+        console.emit_json(
+            {
+                "completed": tally.completed,
+                "failed": tally.failed,
+                "retried": tally.retried,
+                "unfinished_items": left,
+                "batches": batches,
+                "duration_ms": round((time.monotonic() - begun) * 1000),
+            }
+        )
+    else:
+        _say(tally.completed, tally.failed, tally.retried, left, batches)
+    return _code(worker, ending, left, failed)
+
+
+def _code(worker: Worker, ending: Ending, left: int, failed: int) -> int:
+    from batchctl.worker import Ending
+
+    if ending is Ending.SIGNAL and worker.signal is not None:
+        return _STOPPED + worker.signal
+    if ending in (Ending.BUDGET, Ending.HELD) and left:
+        return 3
+    return 1 if failed else 0
+
+
+def _say(completed: int, failed: int, retried: int, left: int, batches: list[dict[str, Any]]) -> None:
+    parts = [f"{console.number(completed)} completed"]
+    parts += [f"{console.number(failed)} failed"] if failed else []
+    parts += [f"{console.plural(retried, 'retry', 'retries')}"] if retried else []
+    parts += [f"{console.plural(left, 'item')} left"] if left else []
+    console.note(", ".join(parts))
+    if failed:
+        command = f"batchctl errors {batches[0]['id']}" if len(batches) == 1 else "batchctl errors"
+        console.note(f"see what failed with `{command}`")
+
+
+def _unfinished(store: Store, scope: Scope) -> int:
+    from batchctl import outlook
+
+    with store.engine.read() as tx:
+        return outlook.left(outlook.facts(tx), scope)
+
+
+def nothing_to_run(shared: Globals) -> int:
+    """The answer where there is no store."""
+    if shared.json:
+        empty = {"completed": 0, "failed": 0, "retried": 0, "unfinished_items": 0, "batches": [], "duration_ms": 0}
+        console.emit_json(empty)
+    return 0

@@ -1,0 +1,223 @@
+"""What a worker has in hand: claimed items, given to processors as slots free up, and the outcomes that come back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from batchctl.inflight import InFlight
+from batchctl.model import Item, Outcome
+from batchctl.processors.base import Processor
+
+_LOG_LIMIT = 262_144
+_LOOKAHEAD_SECONDS = 0.1
+_LOOKAHEAD_MOST = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An item's end. `started_at` is None where it was never touched; `log` is what was not flushed yet."""
+
+    item: Item
+    outcome: Outcome
+    started_at: int | None
+    ended_at: int
+    log: str
+
+
+class Running:
+    """The Context of one item: notes when it started, its progress and its log until the worker collects them."""
+
+    __slots__ = ("_log", "_marks", "_slot", "item", "news", "started_at")
+
+    def __init__(self, item: Item, marks: InFlight) -> None:
+        self.item = item
+        self.started_at: int | None = None
+        self.news: float | None = None
+        self._marks = marks
+        self._slot: int | None = None
+        self._log: list[str] = []
+
+    def started(self, at_ms: int | None = None) -> None:
+        if at_ms is not None:
+            self.started_at = at_ms
+            return
+        self.started_at = time.time_ns() // 1_000_000
+        self._slot = self._marks.take()
+        self._marks.mark(self._slot, self.item.number, self.item.claim_no, self.started_at)
+
+    def progress(self, percent: float) -> None:
+        self.news = min(100.0, max(0.0, float(percent)))
+
+    def log(self, text: str) -> None:
+        self._log.append(text)
+
+    def take_log(self) -> str:
+        """What was logged since the last call."""
+        if not self._log:
+            return ""
+        parts, self._log = self._log, []
+        return "".join(parts)[-_LOG_LIMIT:]
+
+    def release(self) -> None:
+        """The item has ended: a death of the worker is no longer its fault."""
+        if self._slot is not None:
+            self._marks.give(self._slot)
+            self._slot = None
+
+
+class InHand:
+    """Items between claim and record. `width` items run at once; what was claimed ahead waits here or at its
+    processor."""
+
+    def __init__(self, marks: InFlight, width: int, processor_of: Callable[[Item], Processor]) -> None:
+        self.width = width
+        self._marks = marks
+        self._processor_of = processor_of
+        self._ready: deque[Item] = deque()
+        self._running: dict[int, Running] = {}
+        self._given: Counter[str] = Counter()
+        self._lock = threading.RLock()
+        self._dispatching = False
+        self._inbox: SimpleQueue[Ended | None] = SimpleQueue()
+        self._recent: deque[tuple[float, int]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._running)
+
+    @property
+    def starving(self) -> bool:
+        """True while a slot is free: what is known should be recorded and claimed at once."""
+        return len(self._running) < self.width
+
+    @property
+    def numbers(self) -> set[int]:
+        """The numbers of all items in hand."""
+        with self._lock:
+            return set(self._running) | {item.number for item in self._ready}
+
+    def room(self) -> int:
+        """How many items to claim now: free slots, and what the last second's rate will start within 100 ms."""
+        now = time.monotonic()
+        while self._recent and self._recent[0][0] < now - 1.0:
+            self._recent.popleft()
+        ahead = int(sum(count for _, count in self._recent) * _LOOKAHEAD_SECONDS)
+        return max(0, self.width + min(ahead, _LOOKAHEAD_MOST) - len(self))
+
+    def give(self, items: Iterable[Item]) -> None:
+        """Take claimed items and start what there are slots for."""
+        with self._lock:
+            self._ready.extend(items)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        if not self._ready:
+            return
+        with self._lock:
+            if self._dispatching:  # an item ended while it was being started: the loop below goes on
+                return
+            self._dispatching = True
+            try:
+                while self._ready and self._may_give(self._ready[0]):
+                    item = self._ready.popleft()
+                    running = self._running[item.number] = Running(item, self._marks)
+                    self._given[item.processor] += 1
+                    self._processor_of(item).start(item, running, self._done(running))
+            finally:
+                self._dispatching = False
+
+    def _may_give(self, item: Item) -> bool:
+        """A free slot, or a processor that has all the slots anyway and may queue ahead."""
+        return len(self._running) < self.width or (len(self._given) == 1 and item.processor in self._given)
+
+    def _done(self, running: Running) -> Callable[[Outcome], None]:
+        def done(outcome: Outcome) -> None:
+            ended_at = time.time_ns() // 1_000_000
+            running.release()
+            with self._lock:
+                if self._running.pop(running.item.number, None) is None:
+                    return
+                self._less(running.item.processor)
+            self._inbox.put(Ended(running.item, outcome, running.started_at, ended_at, running.take_log()))
+            self._dispatch()
+
+        return done
+
+    def _less(self, processor: str) -> None:
+        self._given[processor] -= 1
+        if not self._given[processor]:
+            del self._given[processor]
+
+    def wake(self) -> None:
+        """End a `collect` that waits. May be called from a signal handler."""
+        self._inbox.put(None)
+
+    def collect(self, timeout: float, gather: float, most: int) -> list[Ended]:
+        """Outcomes, at most `most`. Waits up to `timeout` s for the first, then up to `gather` s for company
+        unless a slot starves meanwhile."""
+        ended: list[Ended] = []
+        try:
+            first = self._inbox.get(timeout=timeout)
+            deadline = time.monotonic() + gather
+            while True:
+                if first is not None:
+                    ended.append(first)
+                if len(ended) >= most:
+                    break
+                wait = 0.0 if self.starving or not ended else max(0.0, deadline - time.monotonic())
+                first = self._inbox.get(timeout=wait) if wait else self._inbox.get_nowait()
+        except Empty:
+            pass
+        if ended:
+            self._recent.append((time.monotonic(), len(ended)))
+        return ended
+
+    def withdraw(self, processor: str | None = None) -> list[Item]:
+        """Take back every item that was not started, of one processor or of all."""
+        with self._lock:
+            kept = deque(item for item in self._ready if processor not in (None, item.processor))
+            back = [item for item in self._ready if processor in (None, item.processor)]
+            self._ready = kept
+            at_work = {running.item.processor: running.item for running in self._running.values()}
+            for name, item in at_work.items():
+                if processor in (None, name):
+                    back += [self._forget(number) for number in self._processor_of(item).withdraw()]
+        return back
+
+    def _forget(self, number: int) -> Item:
+        running = self._running.pop(number)
+        self._less(running.item.processor)
+        return running.item
+
+    def cancel(self, numbers: Iterable[int], *, hand_back: bool) -> None:
+        """Tell the processors of these items to end them; their outcomes come as usual."""
+        for number in numbers:
+            with self._lock:
+                running = self._running.get(number)
+            if running is not None:
+                self._processor_of(running.item).cancel(number, hand_back=hand_back)
+
+    def abandon(self) -> list[Item]:
+        """Give up on everything; outcomes that still come are dropped."""
+        with self._lock:
+            items = [running.item for running in self._running.values()] + list(self._ready)
+            self._running.clear()
+            self._ready.clear()
+            self._given.clear()
+        return items
+
+    def news(self) -> list[tuple[Item, float | None, str]]:
+        """Progress and log text of running items since the last call."""
+        with self._lock:
+            everybody = list(self._running.values())
+        found = []
+        for running in everybody:
+            percent, running.news = running.news, None
+            text = running.take_log()
+            if percent is not None or text:
+                found.append((running.item, percent, text))
+        return found

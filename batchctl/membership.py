@@ -1,0 +1,94 @@
+"""A worker's place among the others: its row, its kernel lock, its in-flight file, its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterable
+from types import TracebackType
+
+from batchctl import hosts
+from batchctl.engines.base import Engine, Presence, Tx
+from batchctl.inflight import InFlight
+from batchctl.transitions.recovering import hand_back
+
+
+class Membership:
+    """Enter it to join, leave it to go; a `kill -9` leaves the row, the files and a free lock for recovery."""
+
+    def __init__(self, engine: Engine, lease: float, concurrency: int, processors: list[str]) -> None:
+        self.id = "w" + secrets.token_hex(8)
+        self.folder = engine.private_folder() / self.id
+        self._marks = engine.private_folder() / f"{self.id}.inflight"
+        self._engine = engine
+        self._lease = lease
+        self._concurrency = concurrency
+        self._processors = processors
+        self._presence: Presence | None = None
+        self.inflight = InFlight(self._marks, create=True)
+
+    def __enter__(self) -> Membership:
+        self._presence = self._engine.presence(self.id)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        with self._engine.write() as tx:
+            self._insert(tx)
+        return self
+
+    def _insert(self, tx: Tx) -> None:
+        host = hosts.here()
+        tx.run(
+            "insert_worker",
+            {
+                "id": self.id,
+                "host": host.name,
+                "boot_id": host.boot_id,
+                "pid_namespace": host.pid_namespace,
+                "pid": os.getpid(),
+                "pid_started": hosts.start_time(os.getpid()),
+                "command": " ".join(sys.argv[1:2]) or "run",
+                "concurrency": self._concurrency,
+                "processors": json.dumps(self._processors),
+                "lease_ms": round(self._lease * 1000),
+                "now": self._engine.now(),
+            },
+        )
+
+    def beat(self, tx: Tx) -> bool:
+        """Show that we live. False where somebody has declared us dead; then we are entered anew."""
+        if tx.run("heartbeat", {"id": self.id, "now": self._engine.now()}):
+            return True
+        self._insert(tx)
+        return False
+
+    def compare(self, tx: Tx, ours: set[int]) -> tuple[set[int], list[tuple[int, int]]]:
+        """(numbers that we have in hand but that are not ours any more, (number, claim) of what the store says is ours
+        but we do not know)"""
+        held: dict[int, int] = dict(tx.all("held_by_worker", {"worker_id": self.id}))
+        unknown = [(number, claim_no) for number, claim_no in held.items() if number not in ours]
+        return ours - set(held), unknown
+
+    def told_to_cancel(self, tx: Tx, ours: Iterable[int]) -> list[int]:
+        """Which of our items somebody wants cancelled."""
+        return [number for (number,) in tx.all("cancel_told", {"ids": json.dumps(list(ours))})]
+
+    def release(self, unknown: list[tuple[int, int]]) -> None:
+        """Give back what the store says we hold and we do not know."""
+        if unknown:
+            hand_back(self._engine, self.id, unknown)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.inflight.close()
+        try:
+            with self._engine.write() as tx:
+                if not tx.all("held_by_worker", {"worker_id": self.id}):
+                    tx.run("delete_worker", {"id": self.id})
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._marks.unlink(missing_ok=True)
+            if self._presence is not None:
+                self._presence.leave()

@@ -1,0 +1,61 @@
+"""What is left to do for a worker that found nothing to claim: pure, given the store's facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from batchctl.engines.base import Row, Tx
+from batchctl.transitions.claiming import Scope
+
+
+class Left(Enum):
+    """NOTHING is left; something comes to us if we WAIT; only what waits for a person, a time or other workers' configs
+    is HELD."""
+
+    NOTHING = "nothing"
+    WAIT = "wait"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Rows of `outlook_unfinished`, the processors whose gate is shut, and the next time (ms) something is due."""
+
+    batches: Sequence[Row]
+    shut: frozenset[str]
+    next_due: int | None
+
+
+def facts(tx: Tx) -> Facts:
+    """Read them in one snapshot."""
+    shut = frozenset(row[0] for row in tx.all("processor_gates") if row[1] or row[3] is not None)
+    times = [time for time in (tx.value("next_retry"), tx.value("next_gate")) if time is not None]
+    return Facts(tx.all("outlook_unfinished"), shut, min(times, default=None))
+
+
+def judge(facts: Facts, scope: Scope) -> Left:
+    """What a `run` with this scope should do next."""
+    answers = {_judge_batch(row, facts.shut, scope) for row in facts.batches if _concerns(row, scope)}
+    if Left.WAIT in answers:
+        return Left.WAIT
+    return Left.HELD if Left.HELD in answers else Left.NOTHING
+
+
+def left(facts: Facts, scope: Scope) -> int:
+    """How many items of the scope are not final."""
+    return sum(row[5] for row in facts.batches if _concerns(row, scope))
+
+
+def _concerns(row: Row, scope: Scope) -> bool:
+    return scope.covers(row[0], row[1], row[7])
+
+
+def _judge_batch(row: Row, shut: frozenset[str], scope: Scope) -> Left:
+    _, processor, bulk, gate, _, _, processing, _ = row
+    if processing or bulk is not None:
+        return Left.WAIT
+    if gate in ("paused", "schedule") or "*" in shut or processor in shut or not scope.knows(processor):
+        return Left.HELD
+    return Left.WAIT

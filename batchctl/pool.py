@@ -1,0 +1,73 @@
+"""The processors of one worker, made when their first item comes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from batchctl import hosts
+from batchctl.config import Config, ProcessorConfig, inline
+from batchctl.membership import Membership
+from batchctl.model import Item
+from batchctl.processors import make
+from batchctl.processors.base import Processor, Runtime
+from batchctl.retry import Policy
+
+
+class ProcessorPool:
+    """Finds or makes the processor of an item; inline batches bring their own definition."""
+
+    def __init__(self, config: Config, member: Membership, width: int) -> None:
+        self._config = config
+        self._member = member
+        self._width = width
+        self._made: dict[tuple[str, str | None], Processor] = {}
+        self._configs: dict[tuple[str, str | None], ProcessorConfig] = {}
+        self._policies: dict[tuple[str, str | None], Policy] = {}
+
+    def of(self, item: Item) -> Processor:
+        key = (item.processor, item.definition)
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = make(
+                self.config(item), self._runtime(self.config(item)), self._config.secrets, self._config.masker
+            )
+        return found
+
+    def config(self, item: Item) -> ProcessorConfig:
+        key = (item.processor, item.definition)
+        found = self._configs.get(key)
+        if found is None:
+            found = inline(item.definition) if item.definition else self._config.processors[item.processor]
+            self._configs[key] = found
+        return found
+
+    def policy(self, item: Item) -> Policy:
+        key = (item.processor, item.definition)
+        found = self._policies.get(key)
+        if found is None:
+            config = self.config(item)
+            pause = config.backoff
+            found = Policy(config.max_retries, pause.base, pause.factor, pause.max, pause.jitter)
+            self._policies[key] = found
+        return found
+
+    def fingerprint(self, item: Item) -> str:
+        return self.config(item).fingerprint
+
+    def _runtime(self, config: ProcessorConfig) -> Runtime:
+        width = self._width if config.concurrency is None else min(self._width, config.concurrency)
+        return Runtime(self._member.id, self._environment(), self._member.inflight, self._member.folder, width)
+
+    def _environment(self) -> Mapping[str, str]:
+        return os.environ | {hosts.MARK: self._member.id}
+
+    def drop(self, name: str) -> None:
+        """Forget a processor that is broken, so that the next item makes it anew."""
+        for key in [key for key in self._made if key[0] == name]:
+            self._made.pop(key).close()
+
+    def close(self) -> None:
+        for processor in self._made.values():
+            processor.close()
+        self._made.clear()

@@ -1,0 +1,94 @@
+"""Outcomes to rows: decides what comes next for each item and makes one record of many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from batchctl.inhand import Ended
+from batchctl.model import (
+    AttemptOutcome,
+    Broken,
+    Cancelled,
+    Completed,
+    Down,
+    Failed,
+    HandedBack,
+    Item,
+    ItemError,
+    ItemState,
+    Outcome,
+)
+from batchctl.retry import Policy, decide
+from batchctl.transitions.recording import Settled
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+PolicyOf = Callable[[Item], Policy]
+
+
+def settle(ended: Ended, policy: Policy) -> Settled:
+    """The row that an item's end makes."""
+    item, outcome = ended.item, ended.outcome
+    if isinstance(outcome, Completed):
+        return Settled(
+            item_id=item.number,
+            claim_no=item.claim_no,
+            batch_no=item.batch.no,
+            organization=item.batch.organization or "",
+            state=ItemState.COMPLETED,
+            outcome=AttemptOutcome.COMPLETED,
+            counted=True,
+            started_at=ended.started_at or ended.ended_at,
+            ended_at=ended.ended_at,
+            result=_json(outcome.result),
+            log=ended.log + outcome.log if ended.log or outcome.log else "",
+            usage=_json(outcome.usage) if outcome.usage else None,
+            artifacts=_json(outcome.artifacts) if outcome.artifacts else None,
+        )
+    decision = decide(outcome, item.attempt, policy, ended.ended_at)
+    untouched = ended.started_at is None and isinstance(outcome, HandedBack | Cancelled)
+    return Settled(
+        item_id=item.number,
+        claim_no=item.claim_no,
+        batch_no=item.batch.no,
+        organization=item.batch.organization or "",
+        state=decision.state,
+        outcome=None if untouched else decision.outcome,
+        counted=decision.counted and not untouched,
+        started_at=ended.started_at,
+        ended_at=ended.ended_at,
+        waiting_for=decision.waiting_for,
+        next_attempt_at=decision.next_attempt_at,
+        error=error_of(outcome),
+        log=ended.log + outcome.log,
+    )
+
+
+def give_back(item: Item, now: int) -> Settled:
+    """A claimed item that was never touched: it returns as if it had not been claimed."""
+    return Settled(
+        item_id=item.number,
+        claim_no=item.claim_no,
+        batch_no=item.batch.no,
+        organization=item.batch.organization or "",
+        state=ItemState.PENDING,
+        outcome=None,
+        counted=False,
+        started_at=None,
+        ended_at=now,
+    )
+
+
+def error_of(outcome: Outcome) -> ItemError | None:
+    """The error of an outcome that has one."""
+    match outcome:
+        case Failed(error=error) | Broken(error=error) | Down(error=error):
+            return error
+        case _:
+            return None
+
+
+def _json(value: Any) -> str:
+    return "null" if value is None else _encode(value).decode()

@@ -1,0 +1,303 @@
+"""The claim loop: one process that drains. Claims, hands out, records; heartbeats; stops when it should.
+
+All writes go through the main thread's connection. One transaction records what has ended and claims what comes next.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from batchctl import outlook, recovery
+from batchctl.config import Config
+from batchctl.engines.base import Tx
+from batchctl.errors import StoreFull, StoreLocked
+from batchctl.inhand import Ended, InHand
+from batchctl.membership import Membership
+from batchctl.model import Broken, Item, ItemState
+from batchctl.pool import ProcessorPool
+from batchctl.recorder import give_back, settle
+from batchctl.store import Claimer, Scope, Store
+from batchctl.transitions.processors import break_processor, mend_changed
+from batchctl.transitions.recording import Settled, record, store_news
+
+_GATHER = 0.025  # seconds that outcomes wait for company, so that a commit serves many
+_MOST = 2_000  # outcomes in one commit: keeps the write lock under 200 ms
+_POLL = 0.25  # seconds between looks at what others changed
+_SOON = 5.0  # seconds between heartbeats at the most
+_NEWS = 1.0  # seconds between looks at the progress of what runs
+_STUBBORN = 60.0  # seconds to try again where outcomes can't be stored
+_LAST_WORDS = 10.0  # seconds for what was told to end
+
+
+class Ending(Enum):
+    """Why the worker stopped."""
+
+    DRAINED = "drained"
+    HELD = "held"
+    BUDGET = "budget"
+    SIGNAL = "signal"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a worker is to do. Times in seconds; None: no bound.
+
+    max_items   claims at most
+    no_wait     stop when nothing is due now
+    forever     go on when nothing is left
+    on_ended    called in the main thread for each recorded item
+    """
+
+    scope: Scope
+    concurrency: int
+    max_time: float | None = None
+    grace: float = 30.0
+    max_items: int | None = None
+    no_wait: bool = False
+    forever: bool = False
+    on_ended: Callable[[Ended], None] | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the worker did."""
+
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    retried: int = 0
+    claimed: int = 0
+    recovered: int = 0
+    batches: set[int] = field(default_factory=set)
+
+    def add(self, settled: Settled) -> None:
+        self.batches.add(settled.batch_no)
+        match settled.state:
+            case ItemState.COMPLETED:
+                self.completed += 1
+            case ItemState.FAILED:
+                self.failed += 1
+            case ItemState.CANCELLED:
+                self.cancelled += 1
+            case ItemState.WAITING:
+                self.retried += 1
+            case _:
+                pass
+
+
+class Worker:
+    """One `run` or the drain phase of `check`. Use once: `run()`."""
+
+    def __init__(self, store: Store, config: Config, plan: Plan) -> None:
+        self.tally = Tally()
+        self.signal: int | None = None
+        self._engine = store.engine
+        self._config = config
+        self._plan = plan
+        self._scope = plan.scope
+        self._member = Membership(store.engine, config.worker.lease, plan.concurrency, sorted(plan.scope.processors))
+        self._pool = ProcessorPool(config, self._member, plan.concurrency)
+        self._hand = InHand(self._member.inflight, plan.concurrency, self._pool.of)
+        self._claimer = Claimer(store.engine, self._member.id)
+        self._hurry = 0
+        self._dry_until = 0.0
+        self._seen = -1
+        self._control = -1
+        self._suspects = True
+        self._alone = False
+        self._next_beat = 0.0
+        self._deadline = math.inf if plan.max_time is None else time.monotonic() + plan.max_time
+
+    def run(self) -> Ending:
+        """Drain until the plan is fulfilled. Raises StoreError where the store stays unusable."""
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with self._member:
+                self._join()
+                try:
+                    return self._loop()
+                finally:
+                    self._leave()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self.signal = self.signal or number
+        self._hurry += 1
+        self._hand.wake()
+
+    def _join(self) -> None:
+        self._recover()
+        with self._engine.write() as tx:
+            mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=True)
+
+    def _loop(self) -> Ending:
+        while True:
+            if self.signal is not None:
+                return self._stop(Ending.SIGNAL)
+            if time.monotonic() >= self._deadline:
+                return self._stop(Ending.BUDGET)
+            if not len(self._hand) and self._spent():
+                return Ending.BUDGET
+            ended = self._hand.collect(self._patience(), _GATHER, _MOST)
+            self._beat()
+            self._step(ended, claim=True)
+            if not len(self._hand) and self._is_dry() and (ending := self._look_ahead()) is not None:
+                return ending
+
+    def _spent(self) -> bool:
+        return self._plan.max_items is not None and self.tally.claimed >= self._plan.max_items
+
+    def _step(self, ended: list[Ended], *, claim: bool, back: list[Item] | None = None) -> None:
+        """One commit: record what has ended and was given back, claim what there is room for."""
+        room = self._room() if claim else 0
+        if not ended and not back and (not room or self._is_dry()):
+            return
+        now = self._engine.now()
+        settled = [settle(one, self._pool.policy(one.item)) for one in ended]
+        settled += [give_back(item, now) for item in back or ()]
+        broken = [one for one in ended if isinstance(one.outcome, Broken)]
+        recorded, items = self._commit(settled, broken, room, now)
+        self._note(ended, recorded)
+        for name in {one.item.processor for one in broken}:
+            self._step([], claim=False, back=self._hand.withdraw(name))
+            self._pool.drop(name)
+        if room:
+            self._seen = self._engine.changed()
+            self._dry_until = 0.0 if len(items) >= room or self._alone else time.monotonic() + _POLL
+        self._hand.give(items)
+
+    def _commit(
+        self, settled: list[Settled], broken: list[Ended], room: int, now: int
+    ) -> tuple[list[Settled], list[Item]]:
+        """One transaction. Outcomes are precious: while the disk is full or the store locked, try for a while."""
+        give_up = time.monotonic() + _STUBBORN
+        while True:
+            try:
+                with self._engine.write() as tx:
+                    recorded = record(tx, self._member.id, settled, now)
+                    for one in broken:
+                        assert isinstance(one.outcome, Broken)
+                        fingerprint = self._pool.fingerprint(one.item)
+                        break_processor(tx, one.item.processor, one.outcome.error, fingerprint, now)
+                    return recorded, self._claim(tx, room, now) if room else []
+            except (StoreLocked, StoreFull):
+                if not settled or time.monotonic() > give_up or self._hurry > 1:
+                    raise
+                time.sleep(1.0)
+
+    def _claim(self, tx: Tx, room: int, now: int) -> list[Item]:
+        if not len(self._hand) and self._suspects:
+            suspect = self._claimer.claim_suspect(tx, self._scope, now)
+            if suspect is not None:
+                self._alone = True
+                self.tally.claimed += 1
+                return [suspect]
+            self._suspects = False
+        self._alone = False
+        items = self._claimer.claim(tx, self._scope, room, now)
+        self.tally.claimed += len(items)
+        return items
+
+    def _room(self) -> int:
+        if len(self._hand) and (self._alone or self._suspects):
+            return 0  # a suspect runs alone, and one that waits needs empty hands
+        room = self._hand.room()
+        if self._plan.max_items is not None:
+            room = min(room, self._plan.max_items - self.tally.claimed)
+        return max(0, room)
+
+    def _note(self, ended: list[Ended], recorded: list[Settled]) -> None:
+        ours = {(one.item_id, one.claim_no) for one in recorded}
+        for settled in recorded:
+            self.tally.add(settled)
+        if self._plan.on_ended is not None:
+            for one in ended:
+                if (one.item.number, one.item.claim_no) in ours:
+                    self._plan.on_ended(one)
+
+    def _is_dry(self) -> bool:
+        """True while a claim would find nothing: the last one did, and nobody has changed anything since."""
+        return time.monotonic() < self._dry_until and self._engine.changed() == self._seen
+
+    def _patience(self) -> float:
+        """How long the next `collect` may wait, in seconds."""
+        if not len(self._hand) and not self._is_dry():
+            return 0.0
+        return min(_POLL, max(0.0, self._deadline - time.monotonic()))
+
+    def _look_ahead(self) -> Ending | None:
+        """Nothing in hand and nothing to claim: is the work done, or will there be more?"""
+        with self._engine.read() as tx:
+            facts = outlook.facts(tx)
+        left = outlook.judge(facts, self._scope)
+        if self._plan.forever or (left is outlook.Left.WAIT and not self._plan.no_wait):
+            return None
+        return Ending.HELD if left is outlook.Left.HELD and not self._plan.no_wait else Ending.DRAINED
+
+    def _beat(self) -> None:
+        """Several times a lease: show that we live, look for orders and for dead colleagues, store progress."""
+        self._obey()
+        if time.monotonic() < self._next_beat:
+            return
+        news = self._hand.news()
+        with self._engine.write() as tx:
+            known = self._member.beat(tx)
+            store_news(tx, self._member.id, news)
+            lost, unknown = self._member.compare(tx, self._hand.numbers)
+            mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=False)
+        self._hand.cancel(lost if known else self._hand.numbers, hand_back=True)
+        self._member.release(unknown)
+        self._recover()
+        pause = _NEWS if len(self._hand) else _SOON
+        self._next_beat = time.monotonic() + min(pause, self._config.worker.lease / 6)
+
+    def _obey(self) -> None:
+        """Pauses and cancels of others: give back what was not started, tell what runs."""
+        with self._engine.read() as tx:
+            number = tx.value("control_number")
+        if number == self._control:
+            return
+        first, self._control = self._control == -1, number
+        if first or not len(self._hand):
+            return
+        self._claimer.forget()
+        with self._engine.read() as tx:
+            told = self._member.told_to_cancel(tx, self._hand.numbers)
+        self._hand.cancel(told, hand_back=False)
+        self._step([], claim=False, back=self._hand.withdraw())
+        self._dry_until = 0.0  # what was given back may be claimed again
+
+    def _recover(self) -> None:
+        found = recovery.recover(self._engine, own=self._member.id, max_crashes=self._config.worker.max_crashes)
+        self.tally.recovered += found.items
+        with self._engine.read() as tx:
+            self._suspects = self._claimer.suspect_waits(tx, self._scope)
+
+    def _stop(self, ending: Ending) -> Ending:
+        """No more claims; what runs has the grace, then it goes back; a second signal ends it at once."""
+        self._step([], claim=False, back=self._hand.withdraw())
+        deadline = time.monotonic() + self._plan.grace
+        told = False
+        while len(self._hand):
+            if not told and (time.monotonic() >= deadline or self._hurry > 1):
+                self._hand.cancel(self._hand.numbers, hand_back=True)
+                told, deadline = True, time.monotonic() + _LAST_WORDS
+            elif told and time.monotonic() >= deadline:
+                break
+            self._step(self._hand.collect(_POLL, _GATHER, _MOST), claim=False)
+            self._beat()
+        return ending
+
+    def _leave(self) -> None:
+        """End what still runs, give back what has no outcome."""
+        back = self._hand.abandon()
+        self._pool.close()
+        ended = self._hand.collect(0.0, 0.0, 1 << 30)
+        self._step(ended, claim=False, back=back)
