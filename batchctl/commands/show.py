@@ -78,7 +78,7 @@ def _print_batch(answer: dict[str, Any], state: str, offset: int) -> None:
     summary = answer["summary"]
     fitting = summary["total"] if state == "all" else summary.get(state, 0)
     if state != "none" and offset + len(found) < fitting:
-        console.note(f"items {offset + 1} to {offset + len(found)} of {fitting:,}; see --limit, --offset, --items failed")
+        console.note(f"items {offset + 1} to {offset + len(found)} of {fitting:,}; see --limit, --offset, --items")
 
 
 def _print_facts(batch: dict[str, Any]) -> None:

@@ -70,6 +70,11 @@ class Views:
         with self.engine.read() as tx:
             return [row[0] for row in tx.all("view_unfinished_batch_nos", {"org": self.org})]
 
+    def gate(self, no: int) -> Gate | None:
+        """What keeps a batch's items from being claimed now. Raises NotFound."""
+        with self.engine.read() as tx:
+            return gate_of(_batch_row(tx, no, "view_batch_gate"), processors(tx), self.engine.now())
+
     def summary(self, no: int) -> dict[str, int]:
         """How many of a batch's items are in each state."""
         with self.engine.read() as tx:
@@ -129,10 +134,10 @@ class Views:
         steps: dict[int, list[Mapping[str, Any]]] = {}
         for step in tx.dicts("view_steps", wanted):
             steps.setdefault(step["item_id"], []).append(step)
-        facts = self._batch_facts(tx, {row["batch_no"] for row in rows})
+        facts = self.facts(tx, {row["batch_no"] for row in rows})
         return [item_json(row, *facts[row["batch_no"]], steps.get(row["id"], ())) for row in rows]
 
-    def _batch_facts(self, tx: Tx, nos: Iterable[int]) -> dict[int, tuple[Gate | None, int | None]]:
+    def facts(self, tx: Tx, nos: Iterable[int]) -> dict[int, tuple[Gate | None, int | None]]:
         known: Processors = processors(tx)
         now = self.engine.now()
         facts = {}
