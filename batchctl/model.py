@@ -212,7 +212,8 @@ class Incoming:
     where            "orders.csv:17", for messages
     explicit_key     False where the key is only the row number
     file             JSON text of the file's facts: {"path", "name", "size", "sha256", "media_type"} and, where the path
-                     is not UTF-8, "raw": its bytes in base64 (then "path" and "name" show them escaped); None for orders
+                     is not UTF-8, "raw": its bytes in base64 ("path" and "name" then show them escaped); None for
+                     orders
     sha256           of the file's content; None for orders
     """
 
