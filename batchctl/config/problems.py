@@ -34,7 +34,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.mark.line}:{self.mark.column}" if self.mark else self.file
-        return f"{place}: {self.text}"
+        whose = f"{self.processor}: " if self.level == "processor" else ""
+        return f"{place}: {whose}{self.text}"
 
     @property
     def processor(self) -> str | None:
