@@ -54,7 +54,7 @@ def _addresses(paper: Paper, order: Order, number: str, issued_on: date, due: da
     paper.ink(10.5)
     y = 50.0
     for text in _recipient(order):
-        y = _wrapped(paper, LEFT, y, 85, text, 5.0)
+        y = _wrapped(paper, LEFT, y, 80, text, 5.0)
     facts = [
         ("Invoice", number),
         ("Date", long_date(issued_on)),
@@ -86,9 +86,9 @@ def _facts(paper: Paper, facts: list[tuple[str, str]]) -> float:
     y = 50.0
     for label, value in facts:
         paper.ink(9.5, grey=True)
-        paper.put(LEFT + 95, y, 24, label)
+        paper.put(LEFT + 86, y, 23, label)
         paper.ink(9.5, bold=label == "Invoice")
-        y = _wrapped(paper, LEFT + 119, y, WIDTH - 119, value, 4.6) + 0.6
+        y = _wrapped(paper, LEFT + 109, y, WIDTH - 109, value, 4.6) + 0.6
     return y
 
 
@@ -193,7 +193,7 @@ def _terms(paper: Paper, order: Order, amounts: Amounts, number: str, due: date)
     seller = order.organization
     texts = [
         f"Please transfer {order.currency} {money(amounts.total)} by {long_date(due)} to {seller.bank},"
-        f" IBAN {seller.iban}, and name {number} as the reference.",
+        f" IBAN {_unbroken(seller.iban)}, and name {number} as the reference.",
         "Thank you for your order.",
     ]
     if any(entry.reverse for entry in amounts.taxes):
@@ -201,6 +201,10 @@ def _terms(paper: Paper, order: Order, amounts: Amounts, number: str, due: date)
     paper.ink(10)
     for text in texts:
         paper.set_y(_wrapped(paper, LEFT, paper.get_y(), WIDTH, text, 5.0) + 1.5)
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _wrapped(paper: Paper, x: float, y: float, width: float, text: str, height: float) -> float:
