@@ -31,6 +31,11 @@ def here() -> Host:
     return Host(name, _read(_PROC / "sys/kernel/random/boot_id"), _link(_PROC / "self/ns/pid"))
 
 
+def monotonic_ms() -> int:
+    """Milliseconds that this system has been awake: the same for all its processes, blind to clock changes and sleep."""
+    return time.monotonic_ns() // 1_000_000
+
+
 def start_time(pid: int) -> str:
     """The kernel's start time of a process in clock ticks since boot; "" where there is none of that number."""
     text = _read(_PROC / str(pid) / "stat")

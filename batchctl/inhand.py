@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from batchctl.errors import BatchctlError
 from batchctl.inflight import InFlight
-from batchctl.model import Item, Outcome
+from batchctl.model import Broken, Item, ItemError, Outcome
 from batchctl.processors.base import Processor
 
 _LOG_LIMIT = 262_144
@@ -126,9 +127,18 @@ class InHand:
                     item = self._ready.popleft()
                     running = self._running[item.number] = Running(item, self._marks)
                     self._given[item.processor] += 1
-                    self._processor_of(item).start(item, running, self._done(running))
+                    self._start(item, running)
             finally:
                 self._dispatching = False
+
+    def _start(self, item: Item, running: Running) -> None:
+        done = self._done(running)
+        try:
+            processor = self._processor_of(item)
+        except BatchctlError as error:
+            done(Broken(ItemError("NotConfigured", "; ".join([error.message, *error.details]))))
+            return
+        processor.start(item, running, done)
 
     def _may_give(self, item: Item) -> bool:
         """A free slot, or a processor that has all the slots anyway and may queue ahead."""
@@ -179,13 +189,14 @@ class InHand:
     def withdraw(self, processor: str | None = None) -> list[Item]:
         """Take back every item that was not started, of one processor or of all."""
         with self._lock:
-            kept = deque(item for item in self._ready if processor not in (None, item.processor))
             back = [item for item in self._ready if processor in (None, item.processor)]
-            self._ready = kept
-            at_work = {running.item.processor: running.item for running in self._running.values()}
-            for name, item in at_work.items():
-                if processor in (None, name):
-                    back += [self._forget(number) for number in self._processor_of(item).withdraw()]
+            self._ready = deque(item for item in self._ready if processor not in (None, item.processor))
+            at_work = {(one.item.processor, one.item.definition): one.item for one in self._running.values()}
+        for (name, _), item in at_work.items():
+            if processor in (None, name):
+                numbers = self._processor_of(item).withdraw()  # not under our lock: it may wait for a `done`
+                with self._lock:
+                    back += [self._forget(number) for number in numbers]
         return back
 
     def _forget(self, number: int) -> Item:

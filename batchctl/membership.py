@@ -53,12 +53,13 @@ class Membership:
                 "processors": json.dumps(self._processors),
                 "lease_ms": round(self._lease * 1000),
                 "now": self._engine.now(),
+                "monotonic": hosts.monotonic_ms(),
             },
         )
 
     def beat(self, tx: Tx) -> bool:
         """Show that we live. False where somebody has declared us dead; then we are entered anew."""
-        if tx.run("heartbeat", {"id": self.id, "now": self._engine.now()}):
+        if tx.run("heartbeat", {"id": self.id, "now": self._engine.now(), "monotonic": hosts.monotonic_ms()}):
             return True
         self._insert(tx)
         return False

@@ -35,21 +35,24 @@ class Recovered:
     bulk: int = 0
 
 
-def judge(row: Mapping[str, Any], here: hosts.Host, *, locked: bool, now: int) -> Health:
-    """On the same running system the kernel's lock decides, whatever the clock says; elsewhere the lease does."""
-    overdue = now - row["seen_at"] > row["lease_ms"]
+def judge(row: Mapping[str, Any], here: hosts.Host, *, locked: bool, now: int, monotonic: int) -> Health:
+    """On the same running system the kernel's lock decides, and for a stopped process its heartbeat in time awake:
+    neither a changed clock nor a suspended machine makes anybody look dead. Elsewhere the lease decides.
+
+    now, monotonic   the database's clock and this system's time awake, in ms
+    """
     if row["boot_id"] == here.boot_id:
         if not locked:
             return Health.DEAD
-        return Health.FROZEN if overdue else Health.ALIVE
+        return Health.FROZEN if monotonic - row["seen_monotonic"] > row["lease_ms"] else Health.ALIVE
     if row["host"] == here.name:
         return Health.REBOOTED
-    return Health.DEAD if overdue else Health.ALIVE
+    return Health.DEAD if now - row["seen_at"] > row["lease_ms"] else Health.ALIVE
 
 
 def health(engine: Engine, row: Mapping[str, Any]) -> Health:
     """`judge` with this host, this store's locks and the database's clock."""
-    return judge(row, hosts.here(), locked=engine.alive(row["id"]), now=engine.now())
+    return judge(row, hosts.here(), locked=engine.alive(row["id"]), now=engine.now(), monotonic=hosts.monotonic_ms())
 
 
 def recover(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:

@@ -256,3 +256,17 @@ SELECT actor, at FROM events WHERE batch_no = :no AND event = 'paused' ORDER BY 
 
 -- name: view_running_total
 SELECT count(*) FROM items WHERE state = 'processing';
+
+-- name: view_processor_names
+SELECT name FROM processors WHERE name <> '*'
+UNION SELECT processor FROM batches;
+
+-- name: view_unsuccessful_files
+SELECT i.id, d.file FROM items i INDEXED BY items_unsuccessful JOIN item_data d ON d.item_id = i.id
+WHERE i.batch_no = :no AND i.state IN ('failed', 'cancelled') AND d.file IS NOT NULL
+  AND i.state IN (SELECT value FROM json_each(:states))
+  AND (:ids IS NULL OR i.id IN (SELECT value FROM json_each(:ids)))
+ORDER BY i.id;
+
+-- name: view_item_facts
+SELECT batch_no, started_at, next_attempt_at, suspect, cancel_requested FROM items WHERE id = :id;

@@ -1,17 +1,17 @@
 -- name: insert_worker
 INSERT INTO workers (id, host, boot_id, pid_namespace, pid, pid_started, command, concurrency, processors, lease_ms,
-                     started_at, seen_at)
+                     started_at, seen_at, seen_monotonic)
 VALUES (:id, :host, :boot_id, :pid_namespace, :pid, :pid_started, :command, :concurrency, :processors, :lease_ms,
-        :now, :now)
+        :now, :now, :monotonic)
 
 -- name: heartbeat
-UPDATE workers SET seen_at = :now WHERE id = :id
+UPDATE workers SET seen_at = :now, seen_monotonic = :monotonic WHERE id = :id
 
 -- name: delete_worker
 DELETE FROM workers WHERE id = :id
 
 -- name: all_workers
-SELECT id, host, boot_id, pid_namespace, pid, pid_started, lease_ms, seen_at FROM workers
+SELECT id, host, boot_id, pid_namespace, pid, pid_started, lease_ms, seen_at, seen_monotonic FROM workers
 
 -- name: held_by_worker
 SELECT id, claim_no FROM items INDEXED BY items_held WHERE state = 'processing' AND worker_id = :worker_id

@@ -180,7 +180,8 @@ CREATE TABLE workers (
     processors      TEXT NOT NULL,
     lease_ms        INTEGER NOT NULL,
     started_at      INTEGER NOT NULL,
-    seen_at         INTEGER NOT NULL
+    seen_at         INTEGER NOT NULL,
+    seen_monotonic  INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- Looked at before an item starts: pause, cancel and resume raise it.
