@@ -54,9 +54,7 @@ def _run(args: list[str], shared: Globals) -> int:
 
 
 def _command() -> LazyGroup:
-    app = typer.Typer(
-        cls=LazyGroup, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
-    )
+    app = typer.Typer(cls=LazyGroup, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.callback()(_batchctl)
     group = typer.main.get_command(app)
     return cast(LazyGroup, group)

@@ -82,7 +82,7 @@ def _global_params(panel: str | None) -> list[Any]:
         own = copy.copy(param)
         own.expose_value, own.is_eager, own.callback = False, True, _taken
         own.rich_help_panel = panel  # type: ignore[attr-defined]
-        own.show_default = False
+        own.show_default = False  # type: ignore[attr-defined]
         params.append(own)
     return params
 

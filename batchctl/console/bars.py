@@ -83,9 +83,7 @@ class Bars:
 
         done, total, failed = batch["processed_items"], batch["total_items"], batch["failed_items"]
         style = "yellow" if failed or batch["cancelled_items"] else "green"
-        bars = ProgressBar(
-            total=max(1, total), completed=done, width=bar, complete_style="cyan", finished_style=style
-        )
+        bars = ProgressBar(total=max(1, total), completed=done, width=bar, complete_style="cyan", finished_style=style)
         return [
             Text(shorten(safe(batch["name"] or batch["id"]), name)),
             bars,

@@ -51,8 +51,7 @@ def layout(
 ) -> tuple[list[int], list[int]]:
     """Which columns fit into `screen` characters (None: all), by index, and how wide each is."""
     natural = [
-        max([cell_width(column.title), *(cell_width(row[i]) for row in cells)])
-        for i, column in enumerate(columns)
+        max([cell_width(column.title), *(cell_width(row[i]) for row in cells)]) for i, column in enumerate(columns)
     ]
     shown = list(range(len(columns)))
     if screen is None:
@@ -67,9 +66,7 @@ def _least(columns: Sequence[Column], natural: Sequence[int], shown: Sequence[in
     return sum(sizes) + _GAP * (len(sizes) - 1)
 
 
-def _shrunk(
-    columns: Sequence[Column], natural: Sequence[int], shown: Sequence[int], screen: int
-) -> list[int]:
+def _shrunk(columns: Sequence[Column], natural: Sequence[int], shown: Sequence[int], screen: int) -> list[int]:
     wide = [natural[i] for i in shown]
     over = sum(wide) + _GAP * (len(wide) - 1) - screen
     while over > 0:

@@ -22,16 +22,16 @@ def write(out: BinaryIO, sources: list[Source]) -> None:
 def _batch(out: BinaryIO, source: Source) -> None:
     batch = source.batch
     counts = [f"{batch[f'{state}_items']:,} {state}" for state in _STATES if batch[f"{state}_items"]]
-    line(out, f"## {_escaped(batch['name'] or batch['id'])}")
+    line(out, f"## {escaped(batch['name'] or batch['id'])}")
     line(out, "")
-    line(out, f"{_escaped(batch['processor'])}, batch {batch['id']}: {', '.join(counts) or 'no items'}.")
+    line(out, f"{escaped(batch['processor'])}, batch {batch['id']}: {', '.join(counts) or 'no items'}.")
     line(out, "")
     line(out, "| Item | State | Result | Error |")
     line(out, "| --- | --- | --- | --- |")
     for row in source.rows():
         result = _summary(None if row.result is None else exact(row.result))
         cells = (row.item["key"], row.item["state"], result, error_text(row.item))
-        line(out, f"| {' | '.join(_escaped(text) for text in cells)} |")
+        line(out, f"| {' | '.join(escaped(text) for text in cells)} |")
 
 
 def _summary(result: Any) -> str:
@@ -41,6 +41,7 @@ def _summary(result: Any) -> str:
     return cell(result)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text for a cell: on one line, not too long, nothing in it is markup."""
     short = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
     return _SPECIAL.sub(r"\\\1", " ".join(short.split()))

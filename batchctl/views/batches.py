@@ -64,7 +64,7 @@ def _eta(row: Mapping[str, Any], left: int, processed: int, now: int) -> float |
         begun, done = row["reopened_at"], row["reopened_items"] - left
     if left == 0 or begun is None or done <= 0 or row["completed_at"] is not None or now <= begun:
         return 0.0 if left == 0 else None
-    return round(left * (now - begun) / done / 1000, 1)
+    return round(float(left * (now - begun) / done / 1000), 1)
 
 
 def _parsed(text: str | None) -> Any:

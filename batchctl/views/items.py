@@ -96,4 +96,5 @@ def _duration(row: Mapping[str, Any]) -> int | None:
     """How long its last try took."""
     if row["started_at"] is None or row["completed_at"] is None:
         return None
-    return max(0, row["completed_at"] - row["started_at"])
+    took: int = row["completed_at"] - row["started_at"]
+    return max(0, took)

@@ -81,9 +81,7 @@ class Views:
             row = _batch_row(tx, no)
             return counts(row, gate_of(row, processors(tx), self.engine.now()))
 
-    def items(
-        self, no: int, state: str = "all", *, limit: int | None = None, offset: int = 0
-    ) -> list[dict[str, Any]]:
+    def items(self, no: int, state: str = "all", *, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """A page of a batch's items in input order; `state` is one of the contract's, or "all"."""
         with self.engine.read() as tx:
             row = _batch_row(tx, no)
@@ -104,10 +102,22 @@ class Views:
             raise NotFound(f"there is no item {number}")
         return found[0]
 
+    def state(self, number: int) -> str | None:
+        """The state of an item as stored, None where it is gone. Cheap."""
+        with self.engine.read() as tx:
+            found: str | None = tx.value("view_item_state", {"id": number})
+            return found
+
     def attempts(self, number: int) -> list[dict[str, Any]]:
         """Every try at an item, oldest first."""
         with self.engine.read() as tx:
             return [attempt_json(row) for row in tx.dicts("view_attempts", {"id": number})]
+
+    def logs(self, number: int, attempt: int | None = None) -> list[dict[str, Any]]:
+        """What an item wrote, by attempt: {attempt, text}."""
+        with self.engine.read() as tx:
+            rows = tx.all("view_logs", {"id": number, "claim_no": attempt})
+        return [{"attempt": claim_no, "text": text} for claim_no, text in rows]
 
     def artifacts(self, number: int) -> list[str]:
         """The files that an item made."""

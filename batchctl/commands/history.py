@@ -1,0 +1,89 @@
+"""`history`: the audit trail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from batchctl import console
+from batchctl.commands.common import globals_of
+from batchctl.engines.base import Tx
+from batchctl.views import resolve_target
+from batchctl.views.items import error_json
+from batchctl.views.times import iso, ms_of
+
+
+def register(app: typer.Typer) -> None:
+    app.command("history")(history)
+
+
+def history(
+    ctx: typer.Context,
+    what: Annotated[str, typer.Argument(metavar="BATCH|ITEM", help="A batch, or an item (its number or BATCH/KEY).")],
+) -> None:
+    """Show what happened to a batch or item: who enqueued it, each attempt, retry, pause, cancel and recovery."""
+    shared = globals_of(ctx)
+    store = shared.existing_store(what)
+    with store.engine.read() as tx:
+        target = resolve_target(tx, what, shared.organization)
+        if target.item_id is not None:
+            no = tx.value("view_item_batch", {"id": target.item_id})
+            rows = tx.dicts("view_history_of_item", {"no": no, "id": target.item_id})
+        else:
+            rows = [row for no in target.batch_nos for row in _of_batch(tx, no)]
+    found = [_entry(row) for row in rows]
+    if shared.json:
+        console.emit_json({"history": found})
+        return
+    for entry in found:
+        console.out(_line(entry))
+
+
+def _of_batch(tx: Tx, no: int) -> list[dict[str, Any]]:
+    first, last = tx.one("view_item_range", {"batch_no": no}) or (None, None)
+    return tx.dicts("view_history_of_batch", {"no": no, "first": first, "last": last})
+
+
+def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "at": iso(row["at"]),
+        "event": row["event"] if row["claim_no"] is None else "attempt",
+        "outcome": None if row["claim_no"] is None else row["event"],
+        "actor": row["actor"],
+        "item_id": row["item_id"],
+        "count": row["count"],
+        "attempt": row["claim_no"],
+        "worker": row["worker_id"],
+        "error": error_json(row["error_type"], row["error_message"], row["event"] == "failed"),
+        "detail": None if row["detail"] is None else json.loads(row["detail"]),
+    }
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    """ "2026-03-01 10:00:02  item 7  attempt 1: failed on w1a2…: NotFound: no such customer"."""
+    item = f"item {entry['item_id']}  " if entry["item_id"] is not None else ""
+    return f"{console.when(ms_of(entry['at']))}  {item}{_what(entry)}"
+
+
+def _what(entry: Mapping[str, Any]) -> str:
+    if entry["event"] == "attempt":
+        error = entry["error"]
+        why = f": {error['type']}: {error['message']}" if error else ""
+        return f"attempt {entry['attempt']}: {entry['outcome']} on {entry['worker']}{why}"
+    who = f" by {entry['actor']}" if entry["actor"] else ""
+    count = f", {console.plural(entry['count'], 'item')}" if entry["count"] is not None else ""
+    return f"{entry['event']}{who}{count}{_detail(entry['detail'])}"
+
+
+def _detail(detail: Mapping[str, Any] | None) -> str:
+    shown = [f"{name} {_value(name, value)}" for name, value in (detail or {}).items() if value not in (None, 0, "")]
+    return f" ({', '.join(shown)})" if shown else ""
+
+
+def _value(name: str, value: Any) -> str:
+    if name in ("until", "not_before") and isinstance(value, int):
+        return console.when(value)
+    return str(value)

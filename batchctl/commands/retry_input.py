@@ -1,0 +1,131 @@
+"""What `retry` reads before it changes anything: corrected orders, files as they are now."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from batchctl import console
+from batchctl.commands.common import Globals
+from batchctl.commands.targets import Targets
+from batchctl.errors import ConfigError, InvalidInput
+from batchctl.store import Store
+
+_ADDED = re.compile(r"_(key|state|error|result(\..*)?)$")  # the columns that `results --format csv` adds
+
+
+def new_payloads(shared: Globals, store: Store, nos: Sequence[int], source: str, key: str | None) -> dict[str, str]:
+    """Key → payload (JSON text) from a file of orders, or from `results --format csv` with corrections in it.
+
+    Raises InvalidInput with every reason and its line: records that can't be read, keys that stand twice or that no
+    item of these batches has, fields that the processor lacks.
+    """
+    from batchctl.intake.problems import Problems
+    from batchctl.intake.sources import name_of, records
+
+    problems, name = Problems(), name_of(source)
+    keyed = _Keys(key)
+    check = _check(shared, store, nos)
+    found: dict[str, str] = {}
+    for line, text, record in records(source, problems, console.note):
+        where = f"{name}:{line}"
+        try:
+            chosen, payload, order = keyed(text, record)
+        except ValueError as error:
+            problems.add(where, str(error))
+            continue
+        for reason in _objections(store, nos, chosen, order, found, check):
+            problems.add(where, reason)
+        found[chosen] = payload
+    if problems:
+        count = console.plural(problems.count, "problem")
+        raise InvalidInput(f"{name}: {count}; nothing was changed", details=problems.details())
+    return found
+
+
+class _Keys:
+    """Key and payload of each record; the fields that make the key are those named, or the usual ones."""
+
+    def __init__(self, named: str | None) -> None:
+        from batchctl.intake.orders import split_fields
+
+        self._fields = split_fields(named)
+
+    def __call__(self, text: str, record: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+        """Raises ValueError, saying why the record has no key."""
+        from batchctl.intake.keys import default_fields, key_of
+
+        if not self._fields and "_key" in record:
+            order = {name: value for name, value in record.items() if not _ADDED.match(name)}
+            return str(record["_key"]), json.dumps(order, ensure_ascii=False), order
+        self._fields = self._fields or default_fields(record)
+        if not self._fields:
+            raise ValueError("has none of the usual key fields (key, id, uuid, order_id): name it with --key")
+        return key_of(record, self._fields), text, record
+
+
+def _objections(
+    store: Store,
+    nos: Sequence[int],
+    key: str,
+    order: dict[str, Any],
+    found: Collection[str],
+    check: Callable[[dict[str, Any]], list[str]],
+) -> list[str]:
+    if key in found:
+        return [f"the key {key!r} stands twice"]
+    if not _known(store, nos, key):
+        return [f"no item has the key {key!r}"]
+    return check(order)
+
+
+def reread_files(store: Store, targets: Targets, states: Sequence[str]) -> dict[int, str]:
+    """Item → facts (JSON text) of its file as it is now. Raises InvalidInput with every file that can't be read."""
+    from batchctl.intake.hashing import Unreadable, examine
+    from batchctl.transitions.claiming import file_ref
+
+    wrong: list[str] = []
+    found: dict[int, str] = {}
+    for number, file in _files(store, targets, states):
+        path = file_ref(file).path
+        try:
+            found[number] = examine(path).as_json()
+        except Unreadable as error:
+            wrong.append(f"{os.fsencode(path).decode('utf-8', 'backslashreplace')}: {error}")
+    if wrong:
+        count = console.plural(len(wrong), "file")
+        raise InvalidInput(f"{count} cannot be read; nothing was changed", details=wrong)
+    return found
+
+
+def _files(store: Store, targets: Targets, states: Sequence[str]) -> Iterable[tuple[int, str]]:
+    with store.engine.read() as tx:
+        for no in targets.all_batch_nos:
+            where = {"no": no, "states": json.dumps(list(states)), "ids": None}
+            if no in targets.items:
+                where["ids"] = json.dumps(targets.items[no])
+            yield from tx.all("view_unsuccessful_files", where)
+
+
+def _known(store: Store, nos: Sequence[int], key: str) -> bool:
+    with store.engine.read() as tx:
+        return any(tx.value("view_item_by_key", {"batch_no": no, "key": key}) is not None for no in nos)
+
+
+def _check(shared: Globals, store: Store, nos: Sequence[int]) -> Callable[[dict[str, Any]], list[str]]:
+    """What the batches' processors miss in an order; nothing where no config here knows them."""
+    from batchctl.intake.checks import check_of
+
+    with store.engine.read() as tx:
+        rows = [tx.dicts("view_batch_gate", {"no": no})[0] for no in nos]
+    checks = []
+    for name, definition in {(row["processor"], row["definition"]) for row in rows}:
+        with contextlib.suppress(ConfigError):
+            config = shared.processor_config(name, definition)
+            if config is not None and (check := check_of(config, files=False)) is not None:
+                checks.append(check)
+    return lambda order: [reason for check in checks for reason in check(order)]

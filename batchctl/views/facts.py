@@ -1,0 +1,43 @@
+"""What `why` wants to know of a batch's place in the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from batchctl.views.views import Views
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Times in ms UTC; see `why.Queue`."""
+
+    next_retry: int | None
+    ahead_batches: int
+    ahead_items: int
+    paused_by: str | None
+    processor: str
+    definition: str | None
+
+
+def place_of(views: Views, no: int) -> Place:
+    """Where a batch stands. Other organizations' batches are not counted where only one was asked for."""
+    with views.engine.read() as tx:
+        ahead = tx.one("view_ahead_batches", {"no": no, "org": views.org}) or (0, 0)
+        row = tx.dicts("view_batch_gate", {"no": no})[0]
+        return Place(
+            next_retry=tx.value("view_next_retry", {"no": no}),
+            ahead_batches=ahead[0],
+            ahead_items=ahead[1],
+            paused_by=tx.value("view_last_pause", {"no": no}),
+            processor=row["processor"],
+            definition=row["definition"],
+        )
+
+
+def item_row(views: Views, number: int) -> dict[str, Any]:
+    """The plain facts of an item: batch_no, started_at, next_attempt_at, suspect, cancel_requested, ahead."""
+    with views.engine.read() as tx:
+        row = tx.dicts("view_item_facts", {"id": number})[0]
+        ahead = tx.value("view_ahead_in_batch", {"no": row["batch_no"], "id": number})
+        return row | {"ahead": ahead}

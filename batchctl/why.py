@@ -1,0 +1,227 @@
+"""Facts in, sentences out: why a batch or item is not running, or failed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchctl.patterns import Group
+from batchctl.views.gates import Gate
+
+Clock = Callable[[int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What stands around a batch. Times in ms UTC.
+
+    gate           what keeps its items from being claimed
+    paused_by      who paused it, where somebody did
+    next_retry     when the first of its items in backoff is due
+    ahead_batches  unfinished batches that are served first, and how many unfinished items they have
+    workers        every living worker: {"processors": […], "concurrency": n, "free": n}
+    here           whether the config here knows the processor; `place` names that config
+    problems       what keeps the processor from running with the config here
+    """
+
+    now: int
+    gate: Gate | None = None
+    paused_by: str | None = None
+    next_retry: int | None = None
+    ahead_batches: int = 0
+    ahead_items: int = 0
+    workers: Sequence[Mapping[str, Any]] = ()
+    here: bool = True
+    place: str = "the config here"
+    problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFacts:
+    """An item in the contract's JSON, and what else matters to it.
+
+    due         when its next try is due, ms UTC
+    started     when it was claimed, ms UTC
+    ahead       items of its own batch that go first
+    suspect     a worker died with it in hand
+    told        somebody cancelled it while it runs
+    holder      its worker as `batchctl workers` shows it, None where that is gone
+    """
+
+    item: Mapping[str, Any]
+    due: int | None = None
+    started: int | None = None
+    ahead: int = 0
+    suspect: bool = False
+    told: bool = False
+    holder: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFacts:
+    """A batch in the contract's JSON, and the patterns of its failures, most frequent first."""
+
+    batch: Mapping[str, Any]
+    failures: Sequence[Group] = field(default_factory=list)
+
+
+def explain_batch(facts: BatchFacts, queue: Queue, clock: Clock) -> list[str]:
+    """Sentences about a batch; `clock` turns ms UTC into a local time."""
+    batch = facts.batch
+    lines = [_standing(batch)]
+    if batch["completed_at"] is None:
+        lines += _why_open(batch, queue, clock)
+    return lines + _why_failed(facts)
+
+
+def explain_item(facts: ItemFacts, batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]:
+    """Sentences about an item; `batch` is the one it is in."""
+    item = facts.item
+    match item["state"]:
+        case "completed":
+            return ["It is completed."]
+        case "cancelled":
+            return ["It was cancelled.", f"`batchctl retry {item['id']} --cancelled` puts it back."]
+        case "failed":
+            return _item_failed(item)
+        case "processing":
+            return _item_running(facts, clock)
+        case "submitted":
+            return ["It is inside a remote batch; its result comes when the provider is done with that."]
+    lines = [f"Its last try failed: {_error(item)}."] if item["error"] else []
+    if item["waiting_for"] == "retry":
+        return [*lines, f"Its next try is due at {_clock(facts.due, clock)}.", *_gate(batch, queue, clock)]
+    if facts.suspect:
+        lines.append("A worker died with it in hand, so it is tried alone, when a worker has nothing else to do.")
+    blocked = _gate(batch, queue, clock) or _nobody(batch, queue)
+    return lines + (blocked or _turn(facts, queue))
+
+
+def _standing(batch: Mapping[str, Any]) -> str:
+    states = ("completed", "failed", "cancelled", "processing", "submitted", "waiting", "pending")
+    parts = [f"{batch[f'{state}_items']:,} {state}" for state in states if batch[f"{state}_items"]]
+    status = str(batch["status"]).replace("_", " ")
+    return f"It is {status}: of {_items(batch['total_items'])} {', '.join(parts)}."
+
+
+def _why_open(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]:
+    lines = _gate(batch, queue, clock)
+    if queue.next_retry is not None:
+        lines.append(f"Items wait for their next try; the first is due at {clock(queue.next_retry)}.")
+    if batch["pending_items"] and not lines:
+        lines += _nobody(batch, queue) or _behind(queue) or ["Its items are being worked on, in input order."]
+    elif queue.next_retry is not None:
+        lines += _nobody(batch, queue)
+    return lines
+
+
+def _gate(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]:
+    gate = queue.gate
+    if gate is None:
+        return []
+    until = f" until {clock(gate.until)}" if gate.until is not None else ""
+    by = f" by {queue.paused_by}" if queue.paused_by else ""
+    number, processor = batch["id"], batch["processor"]
+    match gate.what, gate.reason:
+        case "batch", "schedule":
+            return [f"It is scheduled: nothing starts before {_clock(gate.until, clock)}."]
+        case "batch", _:
+            return [f"It is paused{by}{until}; `batchctl resume {number}` lets it go on."]
+        case "everything", _:
+            return [f"Everything is paused{until}; `batchctl resume --all` lets it go on."]
+        case "processor", _:
+            return [f"The processor {processor} is paused{until}; `batchctl resume --processor {processor}` ends that."]
+    return [
+        f"The processor {processor} is broken since {_clock(gate.since, clock)}: {gate.message}.",
+        "That costs no attempts. Its items go on when the config or a secret changes, "
+        f"or by `batchctl resume --processor {processor}`.",
+    ]
+
+
+def _nobody(batch: Mapping[str, Any], queue: Queue) -> list[str]:
+    """No worker could take it, and what to do about that."""
+    name = batch["processor"]
+    inline = name.startswith("inline:")
+    able = [one for one in queue.workers if inline or name in one["processors"]]
+    if able:
+        return []
+    here = _not_here(name, queue) if not inline else []
+    if queue.workers:
+        count = len(queue.workers)
+        alive = "1 worker is alive, but it" if count == 1 else f"{count} workers are alive, but none of them"
+        return [f"{alive} {'does not have' if count == 1 else 'has'} the processor {name} in its config.", *here]
+    return ["No worker is alive.", *(here or ["`batchctl run` starts one."])]
+
+
+def _not_here(name: str, queue: Queue) -> list[str]:
+    if not queue.here:
+        return [f"{queue.place} has no processor {name} either: run where its config is, or add it."]
+    if queue.problems:
+        return [f"With {queue.place} it cannot run either: {'; '.join(queue.problems)}."]
+    return []
+
+
+def _turn(facts: ItemFacts, queue: Queue) -> list[str]:
+    lines = []
+    if facts.ahead:
+        lines.append(f"{_items(facts.ahead)} of its batch {'is' if facts.ahead == 1 else 'are'} ahead of it.")
+    return lines + (_behind(queue) or ([] if facts.ahead else ["It is the next of its batch."]))
+
+
+def _behind(queue: Queue) -> list[str]:
+    if not queue.ahead_batches:
+        return []
+    batches = "1 batch" if queue.ahead_batches == 1 else f"{queue.ahead_batches:,} batches"
+    return [f"{_items(queue.ahead_items)} of {batches} with higher priority or of earlier date go first."]
+
+
+def _why_failed(facts: BatchFacts) -> list[str]:
+    batch, groups = facts.batch, facts.failures
+    if not batch["failed_items"]:
+        return []
+    lines = []
+    if groups:
+        top = groups[0]
+        often = (
+            f"{top.count:,} of {_items(batch['failed_items'])} failed with" if top.count > 1 else "An item failed with"
+        )
+        lines.append(f"{often} {top.type}: {top.example.message.partition(chr(10))[0]}.")
+    number = batch["id"]
+    return [*lines, f"`batchctl errors {number}` groups them all, `batchctl retry {number}` tries them again."]
+
+
+def _item_failed(item: Mapping[str, Any]) -> list[str]:
+    tries = "its first try" if item["attempts"] <= 1 else f"{item['attempts']} tries"
+    permanent = item["error"] is not None and item["error"]["permanent"]
+    why = "The error is permanent, so it is not tried again by itself." if permanent else "It is out of retries."
+    number = item["id"]
+    return [
+        f"It failed after {tries}: {_error(item)}.",
+        why,
+        f"`batchctl logs {number}` shows what it wrote, `batchctl retry {number}` tries it again.",
+    ]
+
+
+def _item_running(facts: ItemFacts, clock: Clock) -> list[str]:
+    item, holder = facts.item, facts.holder
+    done = f", {item['progress']:.0f}% done" if item["progress"] is not None else ""
+    lines = [f"It has been running since {_clock(facts.started, clock)} on worker {item['worker']}{done}."]
+    if holder is None or not holder["alive"]:
+        lines.append("That worker is not alive any more: the next `batchctl run` puts the item back and goes on.")
+    if facts.told:
+        lines.append("It was cancelled while it runs; its worker ends it.")
+    return lines
+
+
+def _error(item: Mapping[str, Any]) -> str:
+    error = item["error"]
+    return f"{error['type']}: {error['message'].strip()}".rstrip(".") if error else "no error was noted"
+
+
+def _items(count: int) -> str:
+    return "1 item" if count == 1 else f"{count:,} items"
+
+
+def _clock(ms: int | None, clock: Clock) -> str:
+    return "an unknown time" if ms is None else clock(ms)
