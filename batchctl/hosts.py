@@ -13,6 +13,7 @@ from pathlib import Path
 
 MARK = "BATCHCTL_WORKER"
 _PROC = Path("/proc")
+_PATIENCE = 10.0  # seconds that a killed process may take to disappear (it may hang in the kernel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def here() -> Host:
 
 
 def monotonic_ms() -> int:
-    """Milliseconds that this system has been awake: the same for all its processes, blind to clock changes and sleep."""
+    """Milliseconds that this system has been awake: one clock for its processes, blind to clock changes and sleep."""
     return time.monotonic_ns() // 1_000_000
 
 
@@ -54,27 +55,29 @@ def descendants(worker_id: str) -> list[int]:
     return found
 
 
-def end_descendants(worker_id: str, *, grace: float = 2.0) -> int:
-    """TERM, then KILL after `grace` seconds, and wait until all are gone. Returns how many there were."""
-    pids = descendants(worker_id)
-    if not pids:
-        return 0
-    _signal(pids, signal.SIGTERM)
-    killing = time.monotonic() + grace
+def end_descendants(worker_id: str, *, grace: float = 2.0) -> bool:
+    """TERM, then KILL after `grace` seconds, and wait until all are gone. False where they would not go."""
+    _signal(descendants(worker_id), signal.SIGTERM)
+    begun = time.monotonic()
     while left := _running(descendants(worker_id)):
-        if time.monotonic() > killing:
+        waited = time.monotonic() - begun
+        if waited > grace:
             _signal(left, signal.SIGKILL)
+        if waited > grace + _PATIENCE:
+            return False
         time.sleep(0.02)
-    return len(pids)
+    return True
 
 
-def kill(pid: int, started: str) -> None:
-    """KILL the process of that number and start time, and wait until it is gone."""
-    if start_time(pid) != started:
-        return
-    _signal([pid], signal.SIGKILL)
+def kill(pid: int, started: str) -> bool:
+    """KILL the process of that number and start time, and wait until it is gone. False where it would not go."""
+    begun = time.monotonic()
     while start_time(pid) == started and _running([pid]):
+        _signal([pid], signal.SIGKILL)
+        if time.monotonic() - begun > _PATIENCE:
+            return False
         time.sleep(0.02)
+    return True
 
 
 def _running(pids: list[int]) -> list[int]:

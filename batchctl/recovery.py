@@ -44,7 +44,9 @@ def judge(row: Mapping[str, Any], here: hosts.Host, *, locked: bool, now: int, m
     if row["boot_id"] == here.boot_id:
         if not locked:
             return Health.DEAD
-        return Health.FROZEN if monotonic - row["seen_monotonic"] > row["lease_ms"] else Health.ALIVE
+        overdue = monotonic - row["seen_monotonic"] > row["lease_ms"]
+        # In another pid namespace we could not end it, so it keeps what it holds.
+        return Health.FROZEN if overdue and row["pid_namespace"] == here.pid_namespace else Health.ALIVE
     if row["host"] == here.name:
         return Health.REBOOTED
     return Health.DEAD if now - row["seen_at"] > row["lease_ms"] else Health.ALIVE
@@ -76,10 +78,10 @@ def recover(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
 def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: int) -> int:
     worker_id = row["id"]
     folder = engine.private_folder()
-    if state is Health.FROZEN:
-        hosts.kill(row["pid"], row["pid_started"])
-    if state is not Health.REBOOTED and row["boot_id"] == hosts.here().boot_id:
-        hosts.end_descendants(worker_id)
+    if state is Health.FROZEN and not hosts.kill(row["pid"], row["pid_started"]):
+        return 0
+    if row["boot_id"] == hosts.here().boot_id and not hosts.end_descendants(worker_id):
+        return 0  # somebody else's process still works on its items: they stay where they are
     started = None if state is Health.REBOOTED else _started(folder / f"{worker_id}.inflight")
     released = recovering.release_worker(engine, worker_id, started, max_crashes)
     for name in (f"{worker_id}.inflight", f"{worker_id}.lock"):

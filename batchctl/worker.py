@@ -164,6 +164,7 @@ class Worker:
         settled += [give_back(item, now) for item in back or ()]
         broken = [one for one in ended if isinstance(one.outcome, Broken)]
         recorded, items = self._commit(settled, broken, room, now)
+        self._hand.recorded(ended)
         self._note(ended, recorded)
         for name in {one.item.processor for one in broken}:
             self._step([], claim=False, back=self._hand.withdraw(name))
@@ -238,6 +239,8 @@ class Worker:
             facts = outlook.facts(tx)
         left = outlook.judge(facts, self._scope)
         if self._plan.forever or (left is outlook.Left.WAIT and not self._plan.no_wait):
+            due = _SOON if facts.next_due is None else (facts.next_due - self._engine.now()) / 1000
+            self._dry_until = time.monotonic() + min(_SOON, max(0.01, due))  # others' commits are seen before
             return None
         return Ending.HELD if left is outlook.Left.HELD and not self._plan.no_wait else Ending.DRAINED
 
