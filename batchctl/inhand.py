@@ -82,6 +82,7 @@ class InHand:
         self._ready: deque[Item] = deque()
         self._running: dict[int, Running] = {}
         self._given: Counter[str] = Counter()
+        self._unrecorded: set[int] = set()
         self._lock = threading.RLock()
         self._dispatching = False
         self._inbox: SimpleQueue[Ended | None] = SimpleQueue()
@@ -97,9 +98,9 @@ class InHand:
 
     @property
     def numbers(self) -> set[int]:
-        """The numbers of all items in hand."""
+        """The numbers of all items that we answer for: also those that ended and are not recorded yet."""
         with self._lock:
-            return set(self._running) | {item.number for item in self._ready}
+            return self._unrecorded.union(self._running, (item.number for item in self._ready))
 
     def room(self) -> int:
         """How many items to claim now: free slots, and what the last second's rate will start within 100 ms."""
@@ -151,6 +152,7 @@ class InHand:
             with self._lock:
                 if self._running.pop(running.item.number, None) is None:
                     return
+                self._unrecorded.add(running.item.number)
                 self._less(running.item.processor)
             self._inbox.put(Ended(running.item, outcome, running.started_at, ended_at, running.take_log()))
             self._dispatch()
@@ -185,6 +187,11 @@ class InHand:
         if ended:
             self._recent.append((time.monotonic(), len(ended)))
         return ended
+
+    def recorded(self, ended: Iterable[Ended]) -> None:
+        """These outcomes are in the store."""
+        with self._lock:
+            self._unrecorded.difference_update(one.item.number for one in ended)
 
     def withdraw(self, processor: str | None = None) -> list[Item]:
         """Take back every item that was not started, of one processor or of all."""
