@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -130,22 +131,26 @@ def _dry_run(
 
 
 def _run(shared: Globals, options: EnqueueOptions, loaded: Loaded, words: Sequence[str] | None) -> int:
-    import os
-
     from batchctl.commands.drain import RunOptions, run_batches
 
-    inline_jobs = len(os.sched_getaffinity(0)) if words is not None else None
     return run_batches(
         shared,
-        loaded.batch_nos,
+        None if options.forever else loaded.batch_nos,
         RunOptions(
-            concurrency=options.concurrency or inline_jobs,
+            concurrency=options.concurrency or _jobs(shared, words),
             max_time=seconds(options.max_time, "--max-time"),
             grace=seconds(options.grace, "--grace"),
             max_items=options.max_items,
             no_wait=options.no_wait,
             wait_remote=options.wait_remote,
             forever=options.forever,
-            print_output=words is not None,
+            print_output=words is not None and not shared.json,
         ),
     )
+
+
+def _jobs(shared: Globals, words: Sequence[str] | None) -> int | None:
+    """How many inline commands at once where nobody said: as many as there are CPUs."""
+    if words is None or shared.environ.get("BATCHCTL_CONCURRENCY"):
+        return None
+    return len(os.sched_getaffinity(0))

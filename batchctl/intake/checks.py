@@ -33,7 +33,7 @@ def check_of(config: ProcessorConfig, *, files: bool) -> Check | None:
 
 def templates_of(config: ProcessorConfig) -> list[Template]:
     """Every template that is filled in before the work starts (not those over the answer)."""
-    where = f"{config.name}.{config.kind}"
+    where = f"processors.{config.name}.{config.kind}"
     match config.spec:
         case CommandSpec() as spec:
             parts: dict[str, Any] = {"env": dict(spec.env), "stdout_to": spec.stdout_to}

@@ -32,6 +32,11 @@ def key_of(record: Mapping[str, Any], fields: Sequence[str]) -> str:
     return checked(key)
 
 
+def plain(text: str) -> bool:
+    """Whether the text is a key without a second look; the usual case, so it must be quick to tell."""
+    return text.isprintable() and not text.isspace() and 0 < len(text) <= LONGEST_KEY
+
+
 def checked(key: str) -> str:
     """The key, where the store can hold it. Raises NoKey."""
     if len(key) > LONGEST_KEY:

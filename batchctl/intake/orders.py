@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, count, islice
 from typing import Any
 
 import msgspec
 
 from batchctl.errors import UsageError
-from batchctl.intake.keys import NoKey, default_fields, key_of
+from batchctl.intake.keys import NoKey, default_fields, key_of, plain
 from batchctl.intake.problems import Problems
 from batchctl.intake.records import Record
 from batchctl.model import Incoming
@@ -29,38 +29,36 @@ def orders(
     problems: Problems,
 ) -> Iterator[Incoming]:
     """The items in input order, positions from 1. Bad records go to `problems` and are left out."""
-    position = 0
-    for name, found in streams:
-        rest = None if limit is None else limit - position
-        for item in _items(name, islice(found, rest), tuple(key_fields), position, check, problems):
-            position = item.position
-            yield item
-        if limit is not None and position >= limit:
-            return
+    positions = count(1)
+    records = (_items(name, found, tuple(key_fields), positions, check, problems) for name, found in streams)
+    return islice(chain.from_iterable(records), limit)
 
 
 def _items(
     name: str,
     found: Iterable[Record],
     fields: tuple[str, ...],
-    position: int,
+    positions: Iterator[int],
     check: Check | None,
     problems: Problems,
 ) -> Iterator[Incoming]:
     # The loop of the million: what it does for each record is what enqueue costs.
-    explicit = True
-    chosen = fields
-    for line, payload, record in found:
-        position += 1
-        if not chosen and explicit:
-            chosen = default_fields(record)
-            explicit = bool(chosen)
+    records = iter(found)
+    first = next(records, None)
+    if first is None:
+        return
+    fields = fields or default_fields(first[2])
+    explicit = bool(fields)
+    single = fields[0] if len(fields) == 1 else None
+    for (line, payload, record), position in zip(chain((first,), records), positions, strict=False):
         where = f"{name}:{line}"
-        try:
-            key = key_of(record, chosen) if explicit else str(position)
-        except NoKey as error:
-            problems.add(where, str(error))
-            continue
+        key = record.get(single) if single else None
+        if type(key) is not str or not plain(key):
+            try:
+                key = key_of(record, fields) if explicit else str(position)
+            except NoKey as error:
+                problems.add(where, str(error))
+                continue
         if check is not None and (reasons := check(record)):
             for reason in reasons:
                 problems.add(where, reason)

@@ -12,7 +12,7 @@ from typing import Any
 from batchctl.config.structs import CommandSpec, HttpSpec, ProcessorConfig, PythonSpec
 from batchctl.intake import placeholders
 from batchctl.model import BatchRef, Incoming, Item, NewBatch
-from batchctl.template import Template, scope
+from batchctl.template import Template, scope, to_text
 from batchctl.transitions.claiming import file_ref
 
 _LONGEST = 4_000  # characters of a body that are shown
@@ -54,7 +54,7 @@ def preview(config: ProcessorConfig, item: Item, secrets: Mapping[str, Any]) -> 
         case CommandSpec() as spec:
             shown["command"] = _words(spec, item, names, config.name)
             if spec.stdout_to:
-                shown["stdout_to"] = Template(spec.stdout_to, where=f"{config.name}.stdout_to").render(names)
+                shown["stdout_to"] = Template(spec.stdout_to, where=f"processors.{config.name}.stdout_to").render(names)
         case HttpSpec() as spec:
             shown["request"] = _request(config, spec, item, names)
         case PythonSpec() as spec:
@@ -81,7 +81,8 @@ def lines(shown: Mapping[str, Any]) -> list[str]:
 def _words(spec: CommandSpec, item: Item, names: Mapping[str, Any], where: str) -> list[str]:
     if spec.style == "parallel":
         return placeholders.expand(spec.argv, item)
-    return [str(word) for word in Template(list(spec.argv), where=f"{where}.command").render(names)]
+    words = Template(list(spec.argv), where=f"processors.{where}.command").render(names)
+    return [to_text(word) for word in words]
 
 
 def _request(config: ProcessorConfig, spec: HttpSpec, item: Item, names: Mapping[str, Any]) -> dict[str, Any]:

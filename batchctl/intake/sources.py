@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -38,13 +38,15 @@ def records(source: str, problems: Problems, note: Note) -> Iterator[Record]:
     with _opened(source, name, problems) as stream:
         if stream is None:
             return
-        count = 0
         before = problems.count
-        for record in _read(stream, name, Path(source).suffix.lower(), problems, note):
-            count += 1
-            yield record
-        if not count and problems.count == before:
-            problems.add(name, "holds no records")
+        # Closed before the stream, also where nobody reads to the end.
+        with closing(_read(stream, name, Path(source).suffix.lower(), problems, note)) as found:
+            first = next(found, None)
+            if first is not None:
+                yield first
+                yield from found
+            elif problems.count == before:
+                problems.add(name, "holds no records")
 
 
 def name_of(source: str) -> str:
@@ -84,22 +86,19 @@ def _spooled(stream: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, copy)
 
 
-def _read(stream: BinaryIO, name: str, suffix: str, problems: Problems, note: Note) -> Iterator[Record]:
+def _read(stream: BinaryIO, name: str, suffix: str, problems: Problems, note: Note) -> Generator[Record, None, None]:
     head = stream.read(_HEAD)
     stream.seek(0)
     if head.startswith(b"PK\x03\x04"):
-        return xlsx.read(stream, name, problems, note)
-    if other := _other(head):
+        yield from xlsx.read(stream, name, problems, note)
+    elif other := _other(head):
         problems.add(name, other)
-        return iter(())
-    if suffix in (".jsonl", ".ndjson"):
-        return jsonlines.read(stream, name, problems)
-    shape = head[bom_length(head) :].lstrip()
-    if suffix == ".json" or (suffix not in (".csv", ".tsv") and shape[:1] in (b"[", b"{")):
-        if shape[:1] == b"{" and _line_is_object(shape):
-            return jsonlines.read(stream, name, problems)
-        return jsonvalues.read(stream, name, problems)
-    return _delimited(stream, name, suffix, problems, note)
+    elif suffix in (".jsonl", ".ndjson") or (_is_json(head, suffix) and _is_by_line(head)):
+        yield from jsonlines.read(stream, name, problems)
+    elif _is_json(head, suffix):
+        yield from jsonvalues.read(stream, name, problems)
+    else:
+        yield from _delimited(stream, name, suffix, problems, note)
 
 
 def _delimited(stream: BinaryIO, name: str, suffix: str, problems: Problems, note: Note) -> Iterator[Record]:
@@ -110,13 +109,24 @@ def _delimited(stream: BinaryIO, name: str, suffix: str, problems: Problems, not
     return delimited.read(stream, name, problems, encoding=encoding, delimiter=delimiter)
 
 
-def _line_is_object(text: bytes) -> bool:
-    """Whether the first line stands for itself, as in JSON Lines; else an object goes over several lines."""
+def _is_json(head: bytes, suffix: str) -> bool:
+    return suffix == ".json" or (suffix not in (".csv", ".tsv") and _shape(head)[:1] in (b"[", b"{"))
+
+
+def _is_by_line(head: bytes) -> bool:
+    """Whether the first line is an object of its own, as in JSON Lines; else one may go over several lines."""
+    text = _shape(head)
+    if text[:1] != b"{":
+        return False
     try:
         object_of(text.partition(b"\n")[0])
     except NotARecord:
         return b"\n" not in text.strip()  # a single line: let the reader of lines tell what is wrong with it
     return True
+
+
+def _shape(head: bytes) -> bytes:
+    return head[bom_length(head) :].lstrip()
 
 
 def _other(head: bytes) -> str | None:

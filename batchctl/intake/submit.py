@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -49,8 +51,9 @@ class Submission:
         """Store all items, or none. Raises InvalidInput with all problems, DuplicateBatch or a StoreError."""
         try:
             stream = iter(items)
-            while chunk := list(islice(stream, CHUNK)):
-                self._take(chunk)
+            with _no_collector():
+                while chunk := list(islice(stream, CHUNK)):
+                    self._take(chunk)
             self._refuse_too_many()
             self.problems.raise_if_any("the input")
             if self._loading is None:
@@ -115,6 +118,18 @@ class Submission:
             details=self.problems.details(),
             hint=f"--split {terms.max_items} makes several batches of them",
         )
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """A chunk is thousands of objects without a cycle; walking through them again and again costs a tenth."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def update_content(content: hashlib._Hash, chunk: Sequence[Incoming]) -> None:

@@ -1,0 +1,85 @@
+"""One item through its processor, here and now: no store, no worker, nothing kept."""
+
+from __future__ import annotations
+
+import os
+import queue
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchctl import hosts
+from batchctl.config.structs import Config, ProcessorConfig
+from batchctl.inflight import InFlight
+from batchctl.model import Item, Outcome
+from batchctl.processors import make
+from batchctl.processors.base import Processor, Runtime
+
+
+@dataclass(slots=True)
+class Heard:
+    """A Context that remembers what the item wrote."""
+
+    text: list[str] = field(default_factory=list)
+    percent: float | None = None
+
+    def started(self, at_ms: int | None = None) -> None:
+        """Nothing has to be remembered beyond this process."""
+
+    def progress(self, percent: float) -> None:
+        self.percent = percent
+
+    def log(self, text: str) -> None:
+        self.text.append(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How it ended; `log` is what the item wrote while it ran, then what the processor tells of it."""
+
+    outcome: Outcome
+    log: str
+    duration_ms: int
+
+
+def run_once(config: Config, processor: ProcessorConfig, item: Item) -> Tried:
+    """Do the item. Ctrl-C ends it and is raised on as KeyboardInterrupt. Raises ConfigError where the processor can't
+    be made."""
+    heard, outcomes = Heard(), queue.SimpleQueue[Outcome]()
+    with _runtime() as runtime:
+        worker = make(processor, runtime, config.secrets, config.masker)
+        try:
+            begun = time.monotonic()
+            worker.start(item, heard, outcomes.put)
+            outcome = _ended(worker, item, outcomes)
+            lasted = time.monotonic() - begun
+        finally:
+            worker.close()
+    log = "".join(heard.text) or outcome.log
+    return Tried(outcome, config.masker(log), round(lasted * 1000))
+
+
+def _ended(worker: Processor, item: Item, outcomes: queue.SimpleQueue[Outcome]) -> Outcome:
+    try:
+        return outcomes.get()
+    except KeyboardInterrupt:
+        worker.cancel(item.number, hand_back=False)
+        outcomes.get()
+        raise
+
+
+@contextmanager
+def _runtime() -> Iterator[Runtime]:
+    """A worker's surroundings in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="batchctl-try-") as name:
+        folder = Path(name)
+        inflight = InFlight(folder / "inflight", create=True)
+        worker_id = "try" + secrets.token_hex(8)
+        try:
+            yield Runtime(worker_id, os.environ | {hosts.MARK: worker_id}, inflight, folder, 1)
+        finally:
+            inflight.close()
