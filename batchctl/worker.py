@@ -280,6 +280,8 @@ class Worker:
     def _recover(self) -> None:
         found = recovery.recover(self._engine, own=self._member.id, max_crashes=self._config.worker.max_crashes)
         self.tally.recovered += found.items
+        if found.items or found.bulk:
+            self._dry_until = 0.0
         with self._engine.read() as tx:
             self._suspects = self._claimer.suspect_waits(tx, self._scope)
 
