@@ -113,7 +113,7 @@ def _is_duration(text: str) -> bool:
 
 
 def _clock(text: str) -> time | None:
-    return time.fromisoformat(text) if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text.rjust(5, "0")) else None
+    return time.fromisoformat(text.rjust(5, "0")) if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text) else None
 
 
 def _clock_ms(clock: time, now: int, *, past: bool) -> int:

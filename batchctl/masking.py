@@ -14,6 +14,7 @@ MASK = "***"
 SHORTEST = 4
 _SHORTEST_LINE = 8  # of a secret with several lines, such as a private key: `-----` alone is no secret
 _SHORTEST_BASE64 = 8
+_UNDECODED = re.compile("[\udc80-\udcff]")  # bytes of an environment that is not UTF-8
 _PLAIN_WORDS = frozenset({"true", "false", "null", "none", "http", "https", "localhost", "post"})
 
 
@@ -69,7 +70,7 @@ def _forms(value: str) -> Iterator[str]:
     for text in {value, value.strip(), *(line for line in lines if len(line) >= _SHORTEST_LINE)}:
         if len(text) < SHORTEST:
             continue
-        raw = text.encode("utf-8", "surrogateescape")
+        raw = text.encode("utf-8", "surrogateescape" if _UNDECODED.search(text) else "surrogatepass")
         yield text
         yield from (quote(raw, safe=""), quote(raw), quote_plus(raw))
         yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1])

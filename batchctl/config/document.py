@@ -18,6 +18,7 @@ _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _INT = re.compile(r"^(?:[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+)$")
 _FLOAT = re.compile(r"^[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$")
+_DEEPEST = 100
 _MOST_NODES = 200_000  # aliases of aliases of aliases make a small file huge
 
 
@@ -36,8 +37,7 @@ def parse(data: bytes, report: Report) -> Any:
         report.error((), f"this is not YAML: {error.problem or error.context}", mark=_mark(error.problem_mark))
         return None
     except (yaml.YAMLError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "reason", error)
-        report.error((), f"this is not YAML: {reason}", mark=Mark(1, 1))
+        report.error((), f"this is not YAML: {getattr(error, 'reason', error)}", mark=Mark(1, 1))
         return None
     return {} if node is None else _Reader(report).read(node, ())
 
@@ -73,6 +73,9 @@ class _Reader:
     def read(self, node: Any, path: Path) -> Any:
         self._report.values.setdefault(path, _mark(node.start_mark))
         self._nodes += 1
+        if len(path) > _DEEPEST:
+            self._report.error((), f"nested deeper than {_DEEPEST} levels", mark=_mark(node.start_mark))
+            return None
         if id(node) in self._above or self._nodes > _MOST_NODES:
             if self._nodes <= _MOST_NODES + 1:
                 self._report.error(path, "this alias makes the document endless or huge", mark=_mark(node.start_mark))
@@ -91,7 +94,7 @@ class _Reader:
         merged: dict[str, Any] = {}
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            if key_node.id == "scalar" and key_node.value == "<<" and key_node.style is None:
+            if key_node.id == "scalar" and key_node.value == "<<" and key_node.style in (None, ""):
                 self._merge(value_node, path, merged)
             elif (key := self._key(key_node, path, data)) is not None:
                 self._report.keys[(*path, key)] = _mark(key_node.start_mark)

@@ -17,12 +17,13 @@ def verify(report: Report) -> None:
 
 
 def _verify(source: Any, path: Path, mode: Mode, report: Report) -> None:
+    """Inside of lists and mappings everything is a template: `result: {id: "{{ body.id }}"}`."""
     if isinstance(source, dict):
         for name, below in source.items():
-            _verify(below, (*path, name), mode, report)
+            _verify(below, (*path, name), "template", report)
     elif isinstance(source, list):
         for number, below in enumerate(source):
-            _verify(below, (*path, number), mode, report)
+            _verify(below, (*path, number), "template", report)
     elif isinstance(source, str):
         try:
             _compile(source, dotted(path), mode)
