@@ -63,7 +63,7 @@ def batchctl_calls(line: str) -> list[list[str]]:
     words = shlex.split(line, comments=True)
     calls = []
     for start, word in enumerate(words):
-        if Path(word).name == "batchctl" and not (start and words[start - 1] == "install"):
+        if Path(word).name == "batchctl" and not (start and words[start - 1] in ("install", "-u")):
             rest = words[start + 1 :]
             ends = [rest.index(stop) for stop in ("--", "|", "&&", ";", ">", "||") if stop in rest]
             calls.append(rest[: min(ends, default=len(rest))])
