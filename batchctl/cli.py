@@ -11,7 +11,7 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import Globals
-from batchctl.commands.registry import LazyGroup, take_global
+from batchctl.commands.registry import LazyGroup, ReaderLeft, take_global
 from batchctl.errors import BatchctlError, UsageError
 
 # Older Typers raise Click's own class, newer ones their copy of it; both stand above BadParameter.
@@ -20,12 +20,13 @@ _TyperError = cast(type[Exception], typer.BadParameter.__mro__[2])
 
 def run(args: Sequence[str]) -> int:
     """Run one command line (without the program's name); the exit code of the contract. Never raises."""
+    console.reset()
     console.make_safe_streams()
     shared = Globals()
     try:
         code = _run(list(args), shared)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderLeft):
         code = _reader_left()
     except OSError as error:  # standard output sits on a full disk
         code = _report(BatchctlError(f"cannot write the answer: {error.strerror or error}"))
@@ -37,8 +38,10 @@ def _run(args: list[str], shared: Globals) -> int:
     try:
         code = _command().main(args or ["--help"], prog_name="batchctl", standalone_mode=False, obj=shared)
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderLeft):
         raise
+    except SystemExit:  # how Typer ends where nobody reads its help
+        raise ReaderLeft from None
     except BatchctlError as error:
         return _explain(error, args, shared)
     except _TyperError as error:

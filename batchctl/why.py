@@ -33,7 +33,7 @@ class Queue:
     ahead_items: int = 0
     workers: Sequence[Mapping[str, Any]] = ()
     here: bool = True
-    place: str = "the config here"
+    place: str = "The config here"
     problems: Sequence[str] = ()
 
 
@@ -91,7 +91,9 @@ def explain_item(facts: ItemFacts, batch: Mapping[str, Any], queue: Queue, clock
             return ["It is inside a remote batch; its result comes when the provider is done with that."]
     lines = [f"Its last try failed: {_error(item)}."] if item["error"] else []
     if item["waiting_for"] == "retry":
-        return [*lines, f"Its next try is due at {_clock(facts.due, clock)}.", *_gate(batch, queue, clock)]
+        overdue = facts.due is not None and facts.due <= queue.now
+        lines.append(f"Its next try {'was' if overdue else 'is'} due at {_clock(facts.due, clock)}.")
+        return lines + (_gate(batch, queue, clock) or _nobody(batch, queue))
     if facts.suspect:
         lines.append("A worker died with it in hand, so it is tried alone, when a worker has nothing else to do.")
     blocked = _gate(batch, queue, clock) or _nobody(batch, queue)
@@ -156,9 +158,9 @@ def _nobody(batch: Mapping[str, Any], queue: Queue) -> list[str]:
 
 def _not_here(name: str, queue: Queue) -> list[str]:
     if not queue.here:
-        return [f"{queue.place} has no processor {name} either: run where its config is, or add it."]
+        return [f"{queue.place} does not have the processor {name}: run where its config is, or add it."]
     if queue.problems:
-        return [f"With {queue.place} it cannot run either: {'; '.join(queue.problems)}."]
+        return [f"{queue.place} has it, but it cannot run: {'; '.join(queue.problems)}."]
     return []
 
 
@@ -183,10 +185,8 @@ def _why_failed(facts: BatchFacts) -> list[str]:
     lines = []
     if groups:
         top = groups[0]
-        often = (
-            f"{top.count:,} of {_items(batch['failed_items'])} failed with" if top.count > 1 else "An item failed with"
-        )
-        lines.append(f"{often} {top.type}: {top.example.message.partition(chr(10))[0]}.")
+        often = f"{top.count:,} of {_items(batch['failed_items'])}" if top.count > 1 else "An item"
+        lines.append(f"{often} failed with {top.type}: {_first_line(top.example.message)}.")
     number = batch["id"]
     return [*lines, f"`batchctl errors {number}` groups them all, `batchctl retry {number}` tries them again."]
 
@@ -216,7 +216,11 @@ def _item_running(facts: ItemFacts, clock: Clock) -> list[str]:
 
 def _error(item: Mapping[str, Any]) -> str:
     error = item["error"]
-    return f"{error['type']}: {error['message'].strip()}".rstrip(".") if error else "no error was noted"
+    return f"{error['type']}: {_first_line(error['message'])}" if error else "no error was noted"
+
+
+def _first_line(message: str) -> str:
+    return next((line.strip() for line in message.splitlines() if line.strip()), "no message").rstrip(".")
 
 
 def _items(count: int) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from batchctl.cli import run
 from batchctl.model import (
     AttemptOutcome,
     BatchKind,
@@ -115,3 +120,48 @@ class Queue:
             waiting_for=WaitingFor.RETRY,
             next_attempt_at=at or self.store.engine.now() + 60_000,
         )
+
+
+@dataclass
+class Answer:
+    """What one call of the program gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Program:
+    """The program called in this process, on a queue of its own; `cli` in conftest.py starts real processes."""
+
+    queue: Queue
+    capture: pytest.CaptureFixture[str]
+
+    def __call__(self, *args: object, code: int | None = 0) -> Answer:
+        """Call `batchctl ARGS`; it must end with `code` (None: any)."""
+        self.capture.readouterr()
+        got = run([str(arg) for arg in args])
+        out, err = self.capture.readouterr()
+        assert code is None or got == code, f"exit {got}\n{out}\n{err}"
+        return Answer(got, out, err)
+
+
+@contextmanager
+def program_in(folder: Path, monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> Iterator[Program]:
+    """A program whose home, working folder and store are in `folder`, user ann, no config."""
+    for name in list(os.environ):
+        if name.startswith(("BATCHCTL_", "XDG_")):
+            monkeypatch.delenv(name)
+    for name, value in {"HOME": folder, "BATCHCTL_STORE": folder / "queue.db", "BATCHCTL_USER": "ann"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.chdir(folder)
+    queue = Queue(folder / "queue.db")
+    try:
+        yield Program(queue, capture)
+    finally:
+        queue.close()

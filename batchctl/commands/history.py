@@ -71,7 +71,7 @@ def _line(entry: Mapping[str, Any]) -> str:
 def _what(entry: Mapping[str, Any]) -> str:
     if entry["event"] == "attempt":
         error = entry["error"]
-        why = f": {error['type']}: {error['message']}" if error else ""
+        why = f": {error['type']}: {error['message'].strip().partition(chr(10))[0]}" if error else ""
         return f"attempt {entry['attempt']}: {entry['outcome']} on {entry['worker']}{why}"
     who = f" by {entry['actor']}" if entry["actor"] else ""
     count = f", {console.plural(entry['count'], 'item')}" if entry["count"] is not None else ""

@@ -87,6 +87,10 @@ def _global_params(panel: str | None) -> list[Any]:
     return params
 
 
+class ReaderLeft(Exception):  # noqa: N818 - it is no error
+    """Whoever read our output had enough. Typer would end the process with 1 if it saw the BrokenPipeError."""
+
+
 class LazyGroup(TyperGroup):
     """The main command: imports a command's module when it is called for, lists them without."""
 
@@ -108,6 +112,12 @@ class LazyGroup(TyperGroup):
         if cmd_name not in self.commands:
             self.commands[cmd_name] = _loaded(cmd_name)
         return self.commands[cmd_name]
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderLeft from error
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._listing = True

@@ -13,6 +13,7 @@ from batchctl.commands.retry_input import new_payloads, reread_files
 from batchctl.commands.targets import Targets, resolve_all
 from batchctl.errors import UsageError
 from batchctl.store import Store
+from batchctl.views import storable
 
 
 def register(app: typer.Typer) -> None:
@@ -62,9 +63,13 @@ def retry(
         raise UsageError("--data goes with batches, not with --reread or --all-failed")
     store = shared.existing_store(what[0] if what else "--all-failed")
     targets = _targets(shared, store, what or [])
-    pick = Pick(cancelled, error, lane, from_start)
+    pick = Pick(cancelled, _stored(error), _stored(lane), from_start)
     counts = _send_back(shared, store, targets, pick, data=data, key=key, reread=reread)
     return _finish(shared, store, counts, run=run)
+
+
+def _stored(text: str | None) -> str | None:
+    return None if text is None else storable(text)
 
 
 def _targets(shared: Globals, store: Store, names: list[str]) -> Targets:

@@ -92,8 +92,8 @@ def _config_name(shared: Globals) -> str:
     try:
         path = shared.config().path
     except ConfigError:
-        return "the config here (it has errors, see `batchctl config check`)"
-    return f"the config {path}" if path else "the config here (there is none)"
+        return "The config here (it has errors, see `batchctl config check`)"
+    return f"The config {path}" if path else "The config here (there is none)"
 
 
 def _clock(ms: int) -> str:

@@ -14,6 +14,7 @@ from batchctl.console.settings import (
     interactive,
     is_terminal,
     make_safe_streams,
+    reset,
     settings,
     width,
 )
@@ -23,7 +24,7 @@ from batchctl.errors import BatchctlError
 
 __all__ = [
     "Column", "Settings", "ask", "emit_json", "error", "facts", "fancy", "interactive", "is_terminal",
-    "json_text", "make_safe_streams", "note", "number", "out", "percent", "plural", "raw", "safe",
+    "json_text", "make_safe_streams", "note", "number", "out", "percent", "plural", "raw", "reset", "safe",
     "settings", "shorten", "span", "state_style", "table", "title", "warn", "when", "width",
 ]  # fmt: skip
 

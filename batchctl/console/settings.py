@@ -23,6 +23,11 @@ class Settings:
 settings = Settings()
 
 
+def reset() -> None:
+    """Back to the defaults, before a command line is read."""
+    settings.__dict__.update(vars(Settings()))
+
+
 def fancy(stream: TextIO | None) -> bool:
     """Whether `stream` gets colour, boxes and bars: a terminal that can, and nobody asked for plain text."""
     if settings.no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM", "") in ("dumb", ""):

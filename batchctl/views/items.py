@@ -83,6 +83,8 @@ def _error(row: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if row["error_type"] is not None or row["error_message"] is not None:
         return error_json(row["error_type"], row["error_message"], bool(row["permanent"]))
+    if row["attempts_used"] == 0:  # sent back with fresh attempts: what was before is history
+        return None
     return error_json(row["last_error_type"], row["last_error_message"], False)
 
 

@@ -11,6 +11,7 @@ from batchctl.errors import NotFound
 from batchctl.views.batches import STATES, batch_json, counts
 from batchctl.views.gates import Gate, Processors, gate_of, processors
 from batchctl.views.items import attempt_json, item_json
+from batchctl.views.resolve import storable
 
 MaxAttempts = Callable[[str, str | None], int | None]
 _NO_LIMIT = -1
@@ -57,7 +58,7 @@ class Views:
         where = {
             "org": self.org,
             "statuses": json.dumps(list(statuses)) if statuses else None,
-            "processor": processor,
+            "processor": None if processor is None else storable(processor),
             "since": since,
         }
         with self.engine.read() as tx:
@@ -129,6 +130,7 @@ class Views:
         self, text: str, *, field: str | None = None, since: int | None = None, limit: int
     ) -> list[dict[str, Any]]:
         """Items whose key (unless `field` is given) or payload field is `text`, newest first."""
+        text, field = storable(text), None if field is None else storable(field)
         where = {"text": text, "org": self.org, "since": since, "limit": limit}
         # JSON may write other characters as escapes; for those every payload is looked into.
         plain = text.isascii() and text.isprintable() and not set(text) & set('"\\/')
