@@ -6,8 +6,9 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+
+import msgspec
 
 from batchctl.errors import BatchctlError
 from batchctl.inflight import InFlight
@@ -19,8 +20,7 @@ _LOOKAHEAD_SECONDS = 0.1
 _LOOKAHEAD_MOST = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """An item's end. `started_at` is None where it was never touched; `log` is what was not flushed yet."""
 
     item: Item

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from batchctl.engines.base import Tx
 from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, WaitingFor
 from batchctl.transitions.common import event, wake
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """What became of one claimed item.
 
     outcome     None where no attempt was made: it goes back as if it had not been claimed
@@ -65,9 +66,9 @@ def _cancel_told(tx: Tx, settled: Sequence[Settled]) -> list[Settled]:
 
 def _settle(tx: Tx, worker_id: str, settled: list[Settled]) -> list[Settled]:
     completed = [one for one in settled if one.state is ItemState.COMPLETED]
-    rows = [(one.started_at, one.ended_at, one.item_id, worker_id, one.claim_no) for one in completed]
+    rows = json.dumps([(one.item_id, one.claim_no, one.started_at, one.ended_at) for one in completed])
     ours = [one for one in settled if one.state is not ItemState.COMPLETED and _settle_one(tx, worker_id, one)]
-    if tx.many("complete_item", rows) == len(rows):
+    if not completed or tx.run("complete_items", {"rows": rows, "worker_id": worker_id}) == len(completed):
         return ours + completed
     # Some are not ours any more. Which ones: those that are not completed under our claim now.
     done = tx.all("completed_claims", {"ids": json.dumps([one.item_id for one in completed])})

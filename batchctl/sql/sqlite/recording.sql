@@ -1,8 +1,10 @@
--- name: complete_item
+-- name: complete_items
 UPDATE items
 SET state = 'completed', worker_id = NULL, attempts_used = attempts_used + 1, progress = NULL, cancel_requested = 0,
-    started_at = ?, completed_at = ?
-WHERE id = ? AND state = 'processing' AND worker_id = ? AND claim_no = ?
+    started_at = j.value ->> 2, completed_at = j.value ->> 3
+FROM json_each(:rows) j
+WHERE items.id = j.value ->> 0 AND items.state = 'processing' AND items.worker_id = :worker_id
+  AND items.claim_no = j.value ->> 1
 
 -- name: settle_item
 UPDATE items
