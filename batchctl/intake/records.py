@@ -30,12 +30,15 @@ def object_of(text: bytes) -> dict[str, Any]:
         raise NotARecord(_reason(error)) from None
     if type(value) is not dict:
         raise NotARecord(f"is {_kind(value)}, not an object")
-    # Each member has its colon, so equal counts mean that no name was overwritten. Nested objects and strings with
-    # colons need the second look, which costs as much as decoding did.
-    colons = text.count(b'":')
-    if colons != len(value) and colons != _encode(value).count(b'":'):
+    # Was a name overwritten? As many names as members: no. Nested objects, or `"a" : 1`, need a second look, which
+    # costs as much as decoding did: a member that was lost has taken its quotes along.
+    if text.count(b'":') != len(value) and _quotes_differ(text, value):
         json.loads(text, object_pairs_hook=_unique)
     return value
+
+
+def _quotes_differ(text: bytes, value: dict[str, Any]) -> bool:
+    return text.count(b'"') != _encode(value).count(b'"') or b"\\u0022" in text
 
 
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
