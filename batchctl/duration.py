@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 
 _UNITS = {
     "ms": 0.001,
@@ -130,5 +131,10 @@ def _ms(when: datetime) -> int:
 
 def iso(ms: int) -> str:
     """ms UTC → `2026-03-01T02:00:00Z`, with milliseconds where there are any."""
-    when = datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    when = _iso_second(ms // 1000)
     return f"{when}.{ms % 1000:03d}Z" if ms % 1000 else f"{when}Z"
+
+
+@lru_cache(maxsize=1024)
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

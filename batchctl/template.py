@@ -12,6 +12,7 @@ import keyword
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
@@ -204,6 +205,7 @@ def _item_names(item: Item) -> dict[str, Any]:
     return {"number": item.number, "key": item.key, "payload": item.payload, "file": file}
 
 
+@lru_cache(maxsize=256)
 def _batch_names(batch: BatchRef) -> dict[str, Any]:
     return {
         "id": batch.id,

@@ -9,7 +9,7 @@ from typing import Any
 
 from batchctl.config.structs import CommandSpec, ProcessorConfig
 
-NAME = "command"
+PREFIX = "inline:"
 
 
 def inline(definition: str) -> ProcessorConfig:
@@ -20,7 +20,7 @@ def inline(definition: str) -> ProcessorConfig:
     spec = CommandSpec(argv=tuple(data["command"]), style="parallel", cwd=folder, stdout_to=data.get("stdout_to"))
     given = {"timeout": data.get("timeout"), "max_retries": data.get("retries")}
     return ProcessorConfig(
-        name=NAME,
+        name=PREFIX + Path(data["command"][0]).name,
         kind="command",
         spec=spec,
         folder=folder,

@@ -30,7 +30,7 @@ BODIES = ("json", "form", "body", "file")
 STATES = ("completed", "completed_with_errors", "failed", "cancelled")
 COLUMN = r"[A-Za-z_][A-Za-z0-9_]*"
 MODULE = rf"{COLUMN}(\.{COLUMN})*:{COLUMN}(\.{COLUMN})*"
-PROCESSOR_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.:-]*"
+PROCESSOR_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # no colon: `inline:…` are those of the command line
 
 TEMPLATE = Words(wanted="text, which may be a template", empty=True, mode="template")
 ARGUMENT = Words(wanted="text, which may be a template", empty=True, mode="argument")

@@ -44,7 +44,7 @@ def wrong(value: Any, wanted: str, path: Path, report: Report) -> Bad:
     return BAD
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Anything:
     """Any YAML value; strings in it are templates, expressions or neither, as `mode` says."""
 
@@ -59,7 +59,7 @@ class Anything:
         return {}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Words:
     """Text; numbers and booleans are taken as they were written."""
 
@@ -87,10 +87,12 @@ class Words:
         return value
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string"} | ({"pattern": f"^(?:{self.pattern})$"} if self.pattern else {})
+        if self.pattern:
+            return {"type": "string", "pattern": f"^(?:{self.pattern})$"}
+        return {"type": ["string", "number", "boolean"]}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Flag:
     def read(self, value: Any, path: Path, report: Report) -> Any:
         if isinstance(value, bool) or is_missing(value):
@@ -103,7 +105,7 @@ class Flag:
         return {"type": "boolean"}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Number:
     least: float = 0
     most: float = 1_000_000_000
@@ -126,7 +128,7 @@ class Number:
         return {"type": "integer" if self.whole else "number", "minimum": self.least, "maximum": self.most}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Measured:
     """A duration, a size, a rate: text that a parser of `duration.py` understands."""
 
@@ -158,7 +160,7 @@ class Measured:
         return {"type": ["string", "number"] if self.numbers else "string", "description": self.wanted}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Choice:
     options: tuple[str, ...]
 
@@ -176,7 +178,7 @@ class Choice:
         return {"enum": list(self.options)}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class OneOf:
     """The first shape whose kind of YAML value fits reads it."""
 
@@ -194,7 +196,7 @@ class OneOf:
         return {"anyOf": [shape.schema() for _, shape in self.shapes]}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ListOf:
     """A list; with `single` one value will do for a list of one."""
 
@@ -222,7 +224,7 @@ class ListOf:
         return {"anyOf": [self.of.schema(), of]} if self.single else of
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class MapOf:
     of: Shape
     names: str | None = None
@@ -242,7 +244,7 @@ class MapOf:
         return schema | ({"propertyNames": {"pattern": f"^(?:{self.names})$"}} if self.names else {})
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Key:
     """One key of an object; `null` stands for leaving it out unless `nullable`."""
 
@@ -252,7 +254,7 @@ class Key:
     nullable: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Object:
     """A mapping with known keys. Reads to the keys that are present and right."""
 
