@@ -169,10 +169,16 @@ def test_a_long_json_array_is_read_in_pieces(tmp_path: Path) -> None:
         ("[]", "o.json: holds no records"),
         ('[{"id":1},\n 2]', "o.json:2 (record 2): is a number, not an object"),
         ('[{"id":1},\n{"id":2,"id":3}]', "o.json:2 (record 2): the name 'id' stands twice in one object"),
-        ('[{"id":1}\n{"id":2}]', "o.json:2: is not valid JSON: ',' or ']' was expected; the rest of the file was not read"),
+        (
+            '[{"id":1}\n{"id":2}]',
+            "o.json:2: is not valid JSON: ',' or ']' was expected; the rest of the file was not read",
+        ),
         ('[{"id":1},\n', "o.json:2: is not valid JSON: Expecting value; the rest of the file was not read"),
         ('[{"id":1}', "o.json:1: the array has no end; the rest of the file was not read"),
-        ('[{"id":1}]\n\nx', "o.json:3: there is more text after the end of the array; the rest of the file was not read"),
+        (
+            '[{"id":1}]\n\nx',
+            "o.json:3: there is more text after the end of the array; the rest of the file was not read",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_json_array(tmp_path: Path, content: str, problem: str) -> None:
@@ -203,7 +209,14 @@ def test_xlsx_keeps_types(tmp_path: Path) -> None:
     )
     read = Read(path, key_fields=("Order No",))
     assert not read.details
-    first = {"Order No": 17, "amount": 12.5, "paid": True, "on": "2026-03-01", "at": "2026-03-01T10:30:00", "note": None}
+    first = {
+        "Order No": 17,
+        "amount": 12.5,
+        "paid": True,
+        "on": "2026-03-01",
+        "at": "2026-03-01T10:30:00",
+        "note": None,
+    }
     second = {"Order No": "00018", "amount": 3, "paid": False, "on": None, "at": "08:15:00", "note": "x"}
     assert read.payloads == [first, second]
     assert [(item.key, item.where) for item in read.items] == [("17", "o.xlsx:2"), ("00018", "o.xlsx:4")]

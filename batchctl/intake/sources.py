@@ -17,6 +17,7 @@ from batchctl.intake.records import NotARecord, Record, object_of
 from batchctl.intake.text import bom_length, encoding_of
 
 _HEAD = 1 << 20
+_LINES = 20  # that are looked at to tell JSON Lines from objects over several lines
 _OTHERS = (
     (b"\xd0\xcf\x11\xe0", "is an old Excel or Word file", "save it as .xlsx or CSV"),
     (b"\x1f\x8b", "is compressed with gzip", "use `zcat FILE | batchctl enqueue orders - …`"),
@@ -114,14 +115,15 @@ def _is_json(head: bytes, suffix: str) -> bool:
 
 
 def _is_by_line(head: bytes) -> bool:
-    """Whether the first line is an object of its own, as in JSON Lines; else one may go over several lines."""
+    """Whether the first line is an object of its own and no other begins one that goes on, as in JSON Lines."""
     text = _shape(head)
-    if text[:1] != b"{":
+    lines = [line for line in text.split(b"\n", _LINES)[:_LINES] if line.strip()]
+    if text[:1] != b"{" or any(line.rstrip().endswith((b"{", b"[", b",")) for line in lines):
         return False
     try:
-        object_of(text.partition(b"\n")[0])
+        object_of(lines[0])
     except NotARecord:
-        return b"\n" not in text.strip()  # a single line: let the reader of lines tell what is wrong with it
+        return len(lines) == 1  # let the reader of lines tell what is wrong with it
     return True
 
 
