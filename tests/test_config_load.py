@@ -185,7 +185,7 @@ def test_every_problem_at_once_each_with_its_place(refused: Callable[[str], list
     )
     assert reasons == [
         "batchctl.yaml:1:1: unknown key `stroe` in the config; did you mean `store`?",
-        "batchctl.yaml:2:23: worker.concurrency: 0 is out of range; it takes a whole number from 1 to 4096",
+        "batchctl.yaml:2:23: worker.concurrency: `0` is out of range; it takes a whole number from 1 to 4096",
         "batchctl.yaml:2:33: worker.lease: `fast` is not a duration: write 30s, 15m or 1h30m",
         "batchctl.yaml:4:16: processors.a.command: text stands here; it takes a list of words, such as "
         '[python3, analyze.py, "{{ path }}"]; it never passes a shell',

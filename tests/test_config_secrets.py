@@ -70,10 +70,17 @@ def test_numbers_may_come_from_outside(folder: Folder) -> None:
 
 
 def test_a_wrong_value_from_outside_is_not_told(folder: Folder) -> None:
+    text = """
+        worker: {lease: '${L}', concurrency: '${N}', max_crashes: '${L}'}
+        processors:
+          p: {python: '${L}', timeout: '${N}ms'}
+          q: {http: {url: '${L}', on_unknown: '${L}', verify: '${L}', method: '${N}'}, rate: '${L}'}
+        """
     with pytest.raises(ConfigError) as caught:
-        folder.load("worker: {lease: '${L}'}\nprocessors: {p: {python: '${L}'}}", L="hunter2")
-    assert len(caught.value.details) == 2
+        folder.load(text, L="hunter2", N="0")
+    assert len(caught.value.details) == 9
     assert "hunter2" not in str(caught.value.details)
+    assert "what `${…}` gave does not fit" in str(caught.value.details)
 
 
 def test_the_env_file(folder: Folder) -> None:

@@ -39,6 +39,11 @@ def kind_of(value: Any) -> str:
     return "nothing" if value is None else names.get(type(value), "text")
 
 
+def shown(value: Any) -> str:
+    """The value for a message; what came from `${…}` may be a secret and is not told."""
+    return "what `${…}` gave" if isinstance(value, Text) else f"`{value}`"
+
+
 def wrong(value: Any, wanted: str, path: Path, report: Report) -> Bad:
     report.value_error(path, f"{kind_of(value)} stands here; it takes {wanted}")
     return BAD
@@ -81,8 +86,7 @@ class Words:
             report.value_error(path, f"it is empty; it takes {self.wanted}")
             return BAD
         if self.pattern and not re.fullmatch(self.pattern, value):
-            shown = "" if isinstance(value, Text) else f"`{value}` does not fit; "
-            report.value_error(path, f"{shown}it takes {self.wanted}")
+            report.value_error(path, f"{shown(value)} does not fit; it takes {self.wanted}")
             return BAD
         return value
 
@@ -115,12 +119,13 @@ class Number:
         if is_missing(value):
             return BAD
         wanted = f"a {'whole ' if self.whole else ''}number from {self.least:g} to {self.most:g}"
+        given = value
         if isinstance(value, Text) and re.fullmatch(r"-?\d+(\.\d+)?", value):
             value = float(value) if "." in value else int(value)
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return wrong(value, wanted, path, report)
         if not self.least <= value <= self.most:
-            report.value_error(path, f"{value} is out of range; it takes {wanted}")
+            report.value_error(path, f"{shown(given)} is out of range; it takes {wanted}")
             return BAD
         return value
 
@@ -149,10 +154,11 @@ class Measured:
         try:
             parsed = self.parse(value)
         except ValueError as error:
-            report.value_error(path, f"it takes {self.wanted}" if isinstance(value, Text) else error)
+            hidden = f"{shown(value)} does not fit; it takes {self.wanted}"
+            report.value_error(path, hidden if isinstance(value, Text) else error)
             return BAD
         if self.least is not None and parsed < self.least:
-            report.value_error(path, f"`{value}` is too little; it takes {self.wanted}")
+            report.value_error(path, f"{shown(value)} is too little; it takes {self.wanted}")
             return BAD
         return parsed
 
@@ -169,9 +175,9 @@ class Choice:
             return str(value)
         if not isinstance(value, str):
             return wrong(value, listed(self.options), path, report)
-        close = nearest(value, self.options)
+        close = None if isinstance(value, Text) else nearest(value, self.options)
         meant = f"; did you mean `{close}`?" if close else ""
-        report.value_error(path, f"`{value}` is none of {listed(self.options)}{meant}")
+        report.value_error(path, f"{shown(value)} is none of {listed(self.options)}{meant}")
         return BAD
 
     def schema(self) -> dict[str, Any]:
