@@ -20,11 +20,11 @@ BATCH_FIELDS = (
     "id, name, group, kind, processor, status, paused, priority, organization, user, total_items, pending_items, "
     "waiting_items, processing_items, submitted_items, completed_items, failed_items, cancelled_items, "
     "processed_items, progress_percent, eta_seconds, run_no, created_at, started_at, completed_at, error, usage, cost"
-).split(", ")
+)
 ITEM_FIELDS = (
     "id, batch_id, key, state, waiting_for, attempts, max_attempts, progress, lane, payload, file, result, error, "
     "steps, usage, next_attempt_at, created_at, started_at, completed_at, duration_ms, worker"
-).split(", ")
+)
 STATES = ("pending", "waiting", "processing", "submitted", "completed", "failed", "cancelled")
 
 
@@ -52,7 +52,7 @@ def mixed(queue: Queue, **more: Any) -> int:
 
 def test_a_batch_has_the_fields_of_the_contract(queue: Queue) -> None:
     batch = queue.views().batch(mixed(queue, name="june", org="acme"))
-    assert list(batch) == BATCH_FIELDS
+    assert ", ".join(batch) == BATCH_FIELDS
     assert counts(batch) == {"completed": 2, "failed": 1, "waiting": 1, "processing": 1, "pending": 5}
     assert (batch["total_items"], batch["processed_items"], batch["progress_percent"]) == (10, 3, 30.0)
     assert (batch["name"], batch["organization"], batch["user"], batch["priority"]) == (
@@ -75,12 +75,9 @@ def test_an_item_has_the_fields_of_the_contract(queue: Queue) -> None:
     queue.add([{"id": "k1", "total": 12}])
     (item,) = queue.claim()
     running = queue.views().item(item.number)
-    assert list(running) == ITEM_FIELDS
-    assert (running["state"], running["worker"], running["payload"]) == (
-        "processing",
-        "wtest",
-        {"id": "k1", "total": 12},
-    )
+    assert ", ".join(running) == ITEM_FIELDS
+    assert (running["state"], running["worker"]) == ("processing", "wtest")
+    assert running["payload"] == {"id": "k1", "total": 12}
     queue.complete(item, {"pdf": "a.pdf"})
     done = queue.views().item(item.number)
     assert (done["state"], done["worker"], done["result"], done["attempts"]) == ("completed", None, {"pdf": "a.pdf"}, 1)
