@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
 import pytest
+from conftest import Cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -24,6 +27,10 @@ _HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
+
+
+def page_text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def outside_fences(page: Path) -> str:
@@ -147,9 +154,24 @@ def test_the_unit_starts_a_command_that_exists() -> None:
     assert wrong_with(call) == []
 
 
+def test_the_questions_to_the_store_can_be_asked(cli: Cli) -> None:
+    cli.ok("--store", "queue.db", "enqueue", "orders", "--id", "ORD-10023", "--run", "--", "true")
+    blocks = [text for language, text in _FENCE.findall(page_text("docs/store.md")) if language == "sql"]
+    assert len(blocks) == 3
+    with closing(sqlite3.connect(f"file:{cli.folder}/queue.db?mode=ro", uri=True)) as store:
+        failed, by_processor, story = [store.execute(text).fetchall() for text in blocks]
+        tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert failed == []
+    assert [(processor, tries) for processor, tries, _ in by_processor] == [("inline:true", 1)]
+    assert [row[3] for row in story] == ["completed"]
+    first_column = re.findall(r"^\| (`[^|]+) \|", page_text("docs/store.md"), re.MULTILINE)
+    told = set(re.findall(r"`(\w+)`", " ".join(first_column)))
+    assert tables - {"sqlite_sequence", "sqlite_stat1"} == told
+
+
 def test_exit_codes_are_told_alike_everywhere() -> None:
     tables = [
-        dict(re.findall(r"^\| ([\d, ]+) \| ([^|]+?) \|", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE))
+        dict(re.findall(r"^\| ([\d, ]+) \| ([^|]+?) \|", page_text(page), re.MULTILINE))
         for page in ("README.md", "docs/exit-codes.md")
     ]
     for code in ("0", "1", "2", "3", "4", "5"):
