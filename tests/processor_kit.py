@@ -37,7 +37,7 @@ def file_ref(path: Path | bytes) -> FileRef:
     """The file as it is now."""
     text = os.fsdecode(path)
     content = Path(text).read_bytes()
-    return FileRef(text, os.path.basename(text), len(content), hashlib.sha256(content).hexdigest(), "text/plain")
+    return FileRef(text, Path(text).name, len(content), hashlib.sha256(content).hexdigest(), "text/plain")
 
 
 @dataclass

@@ -224,7 +224,7 @@ class PythonProcessor:
             with suppress(KeyError):
                 self._selector.unregister(end)
         number = child.holds()
-        started, log = child.started_ms(number), self._masker(child.printed())
+        started, log = child.started_ms(number), self._masker(child.printed(number))
         status = child.reap()
         job = self._jobs.get(number)
         if job is None:

@@ -30,6 +30,7 @@ import msgspec
 from batchctl.handlers import Item, Permanent, Retry, Unavailable
 from batchctl.inflight import InFlight
 from batchctl.processors.files import check
+from batchctl.processors.output import contents
 from batchctl.processors.python_wire import HEADER, ROOM, Frame, encode, read
 
 if TYPE_CHECKING:
@@ -206,14 +207,12 @@ def printed() -> str:
         except (AttributeError, ValueError, OSError):  # replaced or closed by the handler
             continue
     try:
-        size = os.fstat(1).st_size
-        if not size:
-            return ""
-        text = os.pread(1, _CAPTURE, max(0, size - _CAPTURE)).decode("utf-8", "replace")
-        os.ftruncate(1, 0)
+        raw = contents(1, _CAPTURE)
+        if raw:
+            os.ftruncate(1, 0)
     except OSError:  # the handler has pointed its standard output elsewhere
         return ""
-    return text
+    return raw.decode("utf-8", "replace")
 
 
 def plain(text: str) -> str:

@@ -9,9 +9,11 @@ from batchctl.processors.python_wire import Frame
 
 def answered(frame: Frame, log: str, masker: Masker, origin: str) -> Outcome:
     """The outcome that the child reports; `log` is what of its text was not passed on yet."""
-    log = masker(log)
+    if log:
+        log = masker(log)
     if frame.kind == "completed":
-        return Completed(masker.value(frame.value), log, artifacts=frame.artifacts)
+        result = frame.value if masker.empty else masker.value(frame.value)
+        return Completed(result, log, artifacts=frame.artifacts)
     error = ItemError(frame.type, masker(frame.value), frame.permanent)
     if frame.kind == "down":
         return Down(error, origin, frame.after, log)

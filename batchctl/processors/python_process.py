@@ -10,17 +10,17 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from fcntl import F_SETFL, fcntl
 from pathlib import Path
 
 import batchctl
 from batchctl.config.structs import ProcessorConfig, PythonSpec
 from batchctl.processors.base import Runtime
+from batchctl.processors.output import append_file, contents
 from batchctl.processors.processes import freeze, signal_group
 from batchctl.processors.python_wire import HEADER, ROOM, Frame, decode
 
 _READ = 256 * 1024
-_SHOWN = 2_000
+_KEPT = 20_000  # bytes of the last words of a child
 _CAPTURE = 1_000_000  # bytes of printed text that a running item may pile up in memory
 # Not -m: the child must find this package also where it runs from a checkout, and nothing in the current folder.
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from batchctl.processors.python_child import main; main()"
@@ -56,8 +56,7 @@ class ChildProcess:
         self.born = time.monotonic()
         self._inflight = runtime.inflight
         self._received = bytearray()
-        self._output = os.memfd_create("batchctl-output", os.MFD_CLOEXEC)
-        fcntl(self._output, F_SETFL, os.O_APPEND)
+        self._output = append_file()
         self._memory = _Memory()
         self.answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.answers.setblocking(False)
@@ -144,11 +143,10 @@ class ChildProcess:
         """Characters of the item's output that `follow` has returned."""
         return self.running.passed_on if self.running and self.running.number == number else 0
 
-    def printed(self) -> str:
-        """What is left of its output; after its death this tells why."""
-        size = os.fstat(self._output).st_size
-        followed = self.running.followed if self.running else 0
-        return os.pread(self._output, _SHOWN, max(followed, size - _SHOWN)).decode("utf-8", "replace")
+    def printed(self, number: int) -> str:
+        """What of that item's output `follow` has not returned; after its death this tells why."""
+        followed = self.running.followed if self.running and self.running.number == number else 0
+        return contents(self._output, _KEPT, followed).decode("utf-8", "replace")
 
     def tell(self, running: Running) -> None:
         """Let `context.cancelled` be true."""
