@@ -196,7 +196,7 @@ def test_a_proxy_that_cannot_be_reached_means_down(tmp_path: Path) -> None:
 
 
 def test_a_kind_of_proxy_that_is_not_known_is_the_processors_fault(tmp_path: Path) -> None:
-    with http(tmp_path, url="http://erp.example.com/", proxy="socks5://127.0.0.1:1") as send:
+    with http(tmp_path, url="http://erp.example.com/", proxy="gopher://127.0.0.1:1") as send:
         outcome = send.order()
     assert isinstance(outcome, Broken)
 

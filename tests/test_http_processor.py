@@ -104,7 +104,7 @@ def test_closing_hands_everything_back_and_ends_the_thread(server: HttpServer, t
     with http(tmp_path, url=server.url, width=1) as send, http(tmp_path, url=server.url) as beside:
         runs = [send.send(order(1)), send.send(order(2)), beside.send(order(3))]
         server.wait(2)
-        loops = [thread for thread in threading.enumerate() if thread.name == "event-loop"]
+        loops = [thread for thread in threading.enumerate() if thread.name == "http"]
         assert len(loops) == 1
     assert [run.wait() for run in runs] == [HandedBack()] * 3
     assert not loops[0].is_alive()

@@ -1,8 +1,7 @@
-"""The `http` processor: items wait in order, at most `width` requests are under way, all in the shared event loop."""
+"""The `http` processor: items wait in order, at most `width` requests are under way, all in the shared curl thread."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -12,41 +11,40 @@ from typing import Any
 from batchctl.config.structs import ProcessorConfig
 from batchctl.masking import Masker
 from batchctl.model import Cancelled, HandedBack, Item, Outcome
-from batchctl.processors import event_loop
+from batchctl.processors import curl_loop
 from batchctl.processors.base import Context, Done, Runtime
-from batchctl.processors.http_call import HttpCall
+from batchctl.processors.http_call import Attempt, HttpCall
 
 
 @dataclass(slots=True)
 class _Job:
-    """An item on its way; `task` once it is under way."""
+    """An item that waits for its turn."""
 
     item: Item
     context: Context
     done: Done
-    task: asyncio.Task[Outcome] | None = None
-    hand_back: bool = False
-
-    @property
-    def ended(self) -> Outcome:
-        return HandedBack() if self.hand_back else Cancelled()
 
 
 class HttpProcessor:
     """See `processors.base.Processor`. Raises ConfigError where a template of the config is wrong.
 
-    The worker's thread and the event loop's share the queue, so a lock guards it; it is never held while an outcome is
+    The worker's thread and the curl thread share the queue, so a lock guards it; it is never held while an outcome is
     handed over or a request is made.
     """
 
     def __init__(self, config: ProcessorConfig, runtime: Runtime, secrets: Mapping[str, Any], masker: Masker) -> None:
-        self._call = HttpCall(config, secrets, masker)
+        self._loop = curl_loop.borrow()
+        try:
+            self._call = HttpCall(config, self._loop, secrets, masker)
+        except BaseException:
+            curl_loop.give_back(self._loop)
+            raise
         self._width = runtime.width
         self._lock = threading.Lock()
         self._queue: deque[_Job] = deque()
-        self._running: dict[int, _Job] = {}
+        self._running: dict[int, Attempt] = {}
         self._filling = False
-        self._loop = event_loop.borrow()
+        self._empty = threading.Event()
 
     def start(self, item: Item, context: Context, done: Done) -> None:
         with self._lock:
@@ -54,18 +52,16 @@ class HttpProcessor:
         self._wake()
 
     def cancel(self, number: int, *, hand_back: bool) -> None:
+        outcome = _ended(hand_back)
         with self._lock:
-            job = self._running.get(number)
-            queued = None if job else next((j for j in self._queue if j.item.number == number), None)
-            if job is not None:
-                job.hand_back = hand_back
-            elif queued is not None:
-                queued.hand_back = hand_back
+            attempt = self._running.get(number)
+            queued = None if attempt else next((job for job in self._queue if job.item.number == number), None)
+            if queued is not None:
                 self._queue.remove(queued)
-        if job is not None and job.task is not None:
-            self._loop.soon(job.task.cancel)
+        if attempt is not None:
+            self._loop.soon(attempt.cancel, outcome)
         elif queued is not None:
-            queued.done(queued.ended)
+            queued.done(outcome)
 
     def withdraw(self) -> list[int]:
         with self._lock:
@@ -79,26 +75,24 @@ class HttpProcessor:
         self._wake()
 
     def close(self) -> None:
-        """What still runs is handed back."""
+        """What still waits or runs is handed back."""
         with self._lock:
             waiting = list(self._queue)
             self._queue.clear()
-            for job in [*waiting, *self._running.values()]:
-                job.hand_back = True
         for job in waiting:
-            job.done(job.ended)
-        self._loop.finish(self._end())
-        event_loop.give_back(self._loop)
+            job.done(_ended(hand_back=True))
+        self._loop.soon(self._end_all)
+        self._empty.wait()
+        self._call.close()
+        curl_loop.give_back(self._loop)
 
-    async def _end(self) -> None:
-        tasks = [job.task for job in self._running.values() if job.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._call.close()
+    def _end_all(self) -> None:
+        for attempt in list(self._running.values()):
+            attempt.cancel(_ended(hand_back=True))
+        self._empty.set()
 
     def _wake(self) -> None:
-        """Have the loop start what there is room for; one call for a whole handful of new items."""
+        """Have the curl thread start what there is room for; one call for a whole handful of new items."""
         with self._lock:
             needed = bool(self._queue) and len(self._running) < self._width and not self._filling
             self._filling = self._filling or needed
@@ -106,16 +100,25 @@ class HttpProcessor:
             self._loop.soon(self._fill)
 
     def _fill(self) -> None:
+        while attempt := self._next():
+            attempt.begin()
+
+    def _next(self) -> Attempt | None:
         with self._lock:
             self._filling = False
-            while self._queue and len(self._running) < self._width:
-                job = self._queue.popleft()
-                self._running[job.item.number] = job
-                job.task = self._loop.loop.create_task(self._call.attempt(job.item, job.context))
-                job.task.add_done_callback(lambda task, job=job: self._finish(job, task))  # type: ignore[misc]
+            if not self._queue or len(self._running) >= self._width:
+                return None
+            job = self._queue.popleft()
+            attempt = Attempt(self._call, job.item, job.context, lambda outcome: self._finish(job, outcome))
+            self._running[job.item.number] = attempt
+        return attempt
 
-    def _finish(self, job: _Job, task: asyncio.Task[Outcome]) -> None:
+    def _finish(self, job: _Job, outcome: Outcome) -> None:
         with self._lock:
             del self._running[job.item.number]
-        job.done(job.ended if task.cancelled() else task.result())
-        self._fill()
+        job.done(outcome)
+        self._wake()
+
+
+def _ended(hand_back: bool) -> Outcome:
+    return HandedBack() if hand_back else Cancelled()

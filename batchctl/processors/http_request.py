@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import mimetypes
-import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
 import msgspec
-from multidict import CIMultiDict
-from yarl import URL
 
 from batchctl.config.structs import HttpSpec, ProcessorConfig
 from batchctl.model import Item
 from batchctl.template import Template
 
-FOLLOWING = frozenset({"GET", "HEAD"})  # the methods that follow redirects
 _KEYED = frozenset({"POST", "PUT", "PATCH"})
 _URL_CHARS = "!#$%&'()*+,/:;=?@[]~"
+_NOT_IN_HOST = re.compile(r"[\x00-\x20\x7f\"<>\\^`{|}]")
 _TRAVELS = frozenset({"accept", "accept-language", "accept-encoding", "user-agent"})
 
 
@@ -37,14 +34,15 @@ class RequestProblem(Exception):
 class Request:
     """A request ready to send.
 
+    url         percent-encoded, without a fragment
     body        bytes, or None
     upload      a file whose content is sent: as the body, or with `fields` as multipart/form-data
     media_type  of that file
     """
 
     method: str
-    url: URL
-    headers: CIMultiDict[str]
+    url: str
+    headers: dict[str, str]
     body: bytes | None = None
     upload: Path | None = None
     media_type: str = ""
@@ -54,13 +52,16 @@ class Request:
     def origin(self) -> str:
         return origin(self.url)
 
+    def has(self, header: str) -> bool:
+        return has(self.headers, header)
+
     def redirected(self, location: str) -> Request:
         """The same for the address of an answer's `Location`. To another origin go neither content nor headers that may
         hold a secret. Raises RequestProblem where it leads out of HTTP."""
         target = _joined(self.url, location)
         if origin(target) == self.origin:
             return replace(self, url=target)
-        kept = CIMultiDict((name, value) for name, value in self.headers.items() if name.lower() in _TRAVELS)
+        kept = {name: value for name, value in self.headers.items() if name.lower() in _TRAVELS}
         return Request(self.method, target, kept)
 
 
@@ -83,40 +84,40 @@ class RequestBuilder:
     def build(self, item: Item, scope: Mapping[str, Any]) -> Request:
         url = parse_url(_text(self._url.render(scope)))
         if self._params is not None:
-            url = url.extend_query(_pairs(self._params.render(scope)))
+            url = _with_query(url, _pairs(self._params.render(scope)))
         headers = self._head(item, scope)
         fields = None if self._form is None else tuple(_pairs(self._form.render(scope)))
         if self._file is not None:
             return self._with_file(item, Request(self._method, url, headers, fields=fields), scope)
         return Request(self._method, url, headers, self._content(scope, fields, headers))
 
-    def _head(self, item: Item, scope: Mapping[str, Any]) -> CIMultiDict[str]:
-        headers: CIMultiDict[str] = CIMultiDict()
+    def _head(self, item: Item, scope: Mapping[str, Any]) -> dict[str, str]:
+        headers: dict[str, str] = {}
         if self._headers is not None:
             for name, value in self._headers.render(scope).items():
                 if value is not None:
                     headers[name] = _header(name, _text(value))
         key = self._spec.idempotency_header
-        if key and self._method in _KEYED and key not in headers:
+        if key and self._method in _KEYED and not has(headers, key):
             headers[key] = item.idempotency_key
         return headers
 
     def _content(
-        self, scope: Mapping[str, Any], fields: tuple[tuple[str, str], ...] | None, headers: CIMultiDict[str]
+        self, scope: Mapping[str, Any], fields: tuple[tuple[str, str], ...] | None, headers: dict[str, str]
     ) -> bytes | None:
         if self._json is not None:
-            headers.setdefault("Content-Type", "application/json")
+            _default_type(headers, "application/json")
             return _json(self._json.render(scope))
         if fields is not None:
-            headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+            _default_type(headers, "application/x-www-form-urlencoded")
             return urlencode(fields).encode("ascii")
         if self._body is None:
             return None
         body = self._body.render(scope)
         if isinstance(body, str):
-            headers.setdefault("Content-Type", "text/plain; charset=utf-8")
+            _default_type(headers, "text/plain; charset=utf-8")
             return _bytes(body)
-        headers.setdefault("Content-Type", "application/json")
+        _default_type(headers, "application/json")
         return _json(body)
 
     def _with_file(self, item: Item, request: Request, scope: Mapping[str, Any]) -> Request:
@@ -124,57 +125,57 @@ class RequestBuilder:
         path = self._folder / _text(self._file.render(scope))
         found = media_type(path, item)
         if request.fields is None:
-            request.headers.setdefault("Content-Type", found)
+            _default_type(request.headers, found)
         return replace(request, upload=path, media_type=found)
 
 
-class Upload(io.BufferedReader):
-    """A file that tells how much of it was read: `progress` gets 0 to 100, once for each whole percent."""
-
-    def __init__(self, path: Path, progress: Callable[[float], None]) -> None:
-        super().__init__(io.FileIO(path))
-        self.size = os.fstat(self.fileno()).st_size
-        self._progress = progress
-        self._told = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        percent = self.tell() * 100 // self.size if self.size else 100
-        if percent > self._told:
-            self._told = percent
-            self._progress(float(percent))
-        return data
-
-
-def origin(url: URL) -> str:
+def origin(url: str) -> str:
     """`scheme://host:port`, by which the outage guard knows a receiver."""
-    host = url.host or ""
-    return f"{url.scheme}://{f'[{host}]' if ':' in host else host}:{url.port}"
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def parse_url(text: str) -> URL:
-    """Raises RequestProblem where it is no http or https address."""
+def parse_url(text: str) -> str:
+    """The address as it is sent. What is percent-encoded stays as it is; what has to be and is not gets so.
+
+    Raises RequestProblem where it is no http or https address.
+    """
     try:
-        url = URL(text)
-        plain = url.scheme in ("http", "https") and bool(url.host)
+        parts = urlsplit(text)
+        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        netloc = parts.netloc if parts.netloc.isascii() else _ascii_netloc(parts)
     except ValueError as error:
         raise RequestProblem("InvalidUrl", f"{text} is not a URL: {error}") from error
-    if not plain:
+    if not plain or _NOT_IN_HOST.search(netloc):
         raise RequestProblem("InvalidUrl", f"{text} is not an http or https URL")
-    return url if str(url) == text else _verbatim(url, text)
+    path = quote(parts.path, safe=_URL_CHARS) or "/"
+    query = f"?{quote(parts.query, safe=_URL_CHARS)}" if parts.query else ""
+    return f"{parts.scheme}://{netloc}{path}{query}"
 
 
-def _verbatim(url: URL, text: str) -> URL:
-    """yarl would write `%26` as `&`, which some receivers tell apart: what was encoded stays so."""
-    rest = urlsplit(text)
-    query = f"?{quote(rest.query, safe=_URL_CHARS)}" if rest.query else ""
-    path = quote(rest.path, safe=_URL_CHARS) or "/"
-    return URL(f"{url.scheme}://{url.raw_authority}{path}{query}", encoded=True)
+def _ascii_netloc(parts: SplitResult) -> str:
+    user, at, place = parts.netloc.rpartition("@")
+    host = (parts.hostname or "").encode("idna").decode("ascii")
+    port = f":{parts.port}" if parts.port else ""
+    return f"{quote(user, safe=_URL_CHARS)}{at}{host if host else place}{port}"
 
 
-def _joined(base: URL, location: str) -> URL:
+def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
+    if not pairs:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(pairs, quote_via=quote)}"
+
+
+def has(headers: Mapping[str, str], name: str) -> bool:
+    lower = name.lower()
+    return any(header.lower() == lower for header in headers)
+
+
+def _joined(base: str, location: str) -> str:
     try:
-        return parse_url(str(base.join(URL(location, encoded=True))))
+        return parse_url(urljoin(base, location))
     except ValueError as error:
         raise RequestProblem("InvalidUrl", f"{origin(base)} redirected to something that is not a URL") from error
 
@@ -184,6 +185,11 @@ def media_type(path: Path, item: Item) -> str:
     if item.file is not None and str(path) == item.file.path:
         return item.file.media_type
     return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+
+def _default_type(headers: dict[str, str], media_type: str) -> None:
+    if not has(headers, "content-type"):
+        headers["Content-Type"] = media_type
 
 
 def _template(source: Any, where: str) -> Template | None:
@@ -224,6 +230,6 @@ def _bytes(text: str) -> bytes:
 
 def _header(name: str, value: str) -> str:
     """Without the line breaks by which a payload could add headers of its own."""
-    if any(char in value for char in "\r\n\0"):
-        raise RequestProblem("InvalidRequest", f"header {name}: a value may not hold line breaks")
+    if any(char in text for text in (name, value) for char in "\r\n\0") or not name or ":" in name:
+        raise RequestProblem("InvalidRequest", f"header {name!r}: names and values may not hold line breaks")
     return value.strip(" \t")
