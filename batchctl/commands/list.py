@@ -14,12 +14,12 @@ from batchctl.views.times import ms_of
 
 _COLUMNS = [
     console.Column("batch"),
-    console.Column("name", gives=True, rank=3),
+    console.Column("name", gives=True, rank=1),
     console.Column("processor", gives=True, rank=5),
-    console.Column("status", gives=True, style=console.state_style),
+    console.Column("status", style=console.state_style),
     console.Column("items", right=True),
-    console.Column("done", right=True),
-    console.Column("failed", right=True, rank=1, style=lambda text: "red" if text != "0" else None),
+    console.Column("done", right=True, rank=2),
+    console.Column("failed", right=True, rank=3, style=lambda text: "red" if text != "0" else None),
     console.Column("org", rank=7, gives=True),
     console.Column("user", rank=8, gives=True),
     console.Column("eta", right=True, rank=4),
@@ -85,6 +85,6 @@ def _row(batch: dict[str, Any]) -> list[object]:
         console.number(batch["failed_items"]),
         batch["organization"],
         batch["user"],
-        console.span(eta * 1000) if eta else None,
+        console.remaining(eta) if eta else None,
         console.when(ms_of(batch["created_at"])),
     ]

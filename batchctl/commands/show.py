@@ -93,7 +93,7 @@ def _print_facts(batch: dict[str, Any]) -> None:
             ("batch", batch["id"] + (f"  {batch['name']}" if batch["name"] else "")),
             ("group", batch["group"]),
             ("status", batch["status"] + paused),
-            ("progress", progress + (f", about {console.span(eta * 1000)} left" if eta else "")),
+            ("progress", progress + (f", about {console.remaining(eta)} left" if eta else "")),
             ("items", ", ".join(parts)),
             ("processor", f"{batch['processor']} ({batch['kind']}, priority {batch['priority']})"),
             ("submitted by", _by(batch)),

@@ -44,7 +44,7 @@ def explain(
         if len(answers) > 1:
             console.title(answer["id"])
         for line in answer["reasons"]:
-            console.out(line)
+            console.prose(line)
 
 
 def _batch(shared: Globals, store: Store, views: Views, no: int, workers: list[dict[str, Any]]) -> dict[str, Any]:

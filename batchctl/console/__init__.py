@@ -19,19 +19,25 @@ from batchctl.console.settings import (
     width,
 )
 from batchctl.console.tables import Column, table
-from batchctl.console.text import number, percent, plural, safe, shorten, span, when
+from batchctl.console.text import number, percent, plural, remaining, safe, shorten, span, when, wrapped
 from batchctl.errors import BatchctlError
 
 __all__ = [
     "Column", "Settings", "ask", "emit_json", "error", "facts", "fancy", "interactive", "is_terminal",
-    "json_text", "make_safe_streams", "note", "number", "out", "percent", "plural", "raw", "reset", "safe",
-    "settings", "shorten", "span", "state_style", "table", "title", "warn", "when", "width",
+    "json_text", "make_safe_streams", "note", "number", "out", "percent", "plural", "prose", "raw",
+    "remaining", "reset", "safe", "settings", "shorten", "span", "state_style", "table", "title", "warn",
+    "when", "width",
 ]  # fmt: skip
 
 
 def out(text: str = "", *, style: str | None = None) -> None:
     """A line of the answer, to standard output; control characters but line ends and tabs are escaped."""
     _emit(sys.stdout, safe(text, keep="\n\t"), style)
+
+
+def prose(text: str) -> None:
+    """Sentences of the answer, to standard output, broken between words on a narrow screen."""
+    out(wrapped(safe(text, keep="\n"), width(sys.stdout)))
 
 
 def raw(text: str) -> None:
@@ -108,7 +114,7 @@ def ask(question: str) -> bool:
 
 def _remark(text: str, style: str | None) -> None:
     try:
-        _emit(sys.stderr, safe(text, keep="\n\t"), style)
+        _emit(sys.stderr, wrapped(safe(text, keep="\n\t"), width(sys.stderr)), style)
         sys.stderr.flush()
     except (OSError, ValueError):  # nobody reads standard error any more: the work goes on
         devnull = os.open(os.devnull, os.O_WRONLY)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchctl.console.pace import Pace
 from batchctl.console.settings import is_terminal
-from batchctl.console.text import safe, shorten, span
+from batchctl.console.text import remaining, safe, shorten
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,4 +103,4 @@ class Bars:
         if batch["paused"]:
             return "paused"
         left = self._pace.left(batch)
-        return f"{span(left * 1000)} left" if left is not None else ""
+        return f"{remaining(left)} left" if left is not None else ""

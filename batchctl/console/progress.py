@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from batchctl.console.bars import Bars
 from batchctl.console.pace import Pace
 from batchctl.console.settings import fancy, settings
-from batchctl.console.text import percent, plural, safe, span
+from batchctl.console.text import percent, plural, remaining, safe
 from batchctl.errors import BatchctlError
 
 Batch = Mapping[str, Any]
@@ -120,7 +120,7 @@ class Lines:
         if rate:
             parts.append(f"{rate:.1f}/s")
         if left is not None:
-            parts.append(f"{span(left * 1000)} left")
+            parts.append(f"{remaining(left)} left")
         return ", ".join(parts)
 
     def _sum_up(self, batches: Sequence[Batch], more: int) -> None:

@@ -38,7 +38,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> None:
     chosen = [columns[i] for i in shown]
     lines = [[columns[i].title.upper() for i in shown]] + [[row[i] for i in shown] for row in cells]
     if screen is not None:
-        lines = [[shorten(cell, size) for cell, size in zip(line, wide, strict=True)] for line in lines]
+        lines = [[_fitted(cell, size) for cell, size in zip(line, wide, strict=True)] for line in lines]
     if fancy(sys.stdout):
         _coloured(chosen, lines, wide)
         return
@@ -86,6 +86,14 @@ def cell_width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def _fitted(text: str, size: int) -> str:
+    if text.isascii() or cell_width(text) <= size:
+        return shorten(text, size)
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, size - 1) + "…"
 
 
 def _pad(text: str, size: int, *, right: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from datetime import datetime
 
 # C0 and C1 controls, lone surrogates, and the marks that reorder or hide text on a screen.
@@ -48,6 +49,30 @@ def span(ms: float | None) -> str:
             whole, rest = divmod(int(seconds), size)
             return f"{whole} {unit} {rest // below} {part}" if rest // below else f"{whole} {unit}"
     return f"{seconds:.0f} s"
+
+
+def remaining(seconds: float) -> str:
+    """A time that is left, no finer than a second: "< 1 s", "3 min 10 s"."""
+    return "< 1 s" if seconds < 1 else span(max(10_000, seconds * 1000)) if seconds > 9.5 else f"{seconds:.0f} s"
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """Each line of the text broken between words where it is longer than `width`; None breaks nothing."""
+    if width is None:
+        return text
+    return "\n".join(_fold(line, width) if len(line) > width else line for line in text.split("\n"))
+
+
+def _fold(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line.lstrip(),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def number(value: int) -> str:
