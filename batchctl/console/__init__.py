@@ -90,11 +90,14 @@ def facts(pairs: Iterable[tuple[str, str | None]]) -> None:
     """Names and values, one pair a line, aligned; pairs without a value are left out."""
     shown = [(name, value) for name, value in pairs if value]
     wide = max((len(name) for name, _ in shown), default=0)
+    screen = width(sys.stdout)
     for name, value in shown:
+        text = wrapped(safe(value), None if screen is None else max(20, screen - wide - 2), hang=0)
+        text = text.replace("\n", "\n" + " " * (wide + 2))
         if fancy(sys.stdout):
-            _rich(sys.stdout, [(f"{name:<{wide}}  ", "dim"), (safe(value), state_style(value))])
+            _rich(sys.stdout, [(f"{name:<{wide}}  ", "dim"), (text, state_style(value))])
         else:
-            out(f"{name:<{wide}}  {safe(value)}")
+            out(f"{name:<{wide}}  {text}")
 
 
 def state_style(state: str) -> str | None:

@@ -56,20 +56,21 @@ def remaining(seconds: float) -> str:
     return "< 1 s" if seconds < 1 else span(max(10_000, seconds * 1000)) if seconds > 9.5 else f"{seconds:.0f} s"
 
 
-def wrapped(text: str, width: int | None) -> str:
-    """Each line of the text broken between words where it is longer than `width`; None breaks nothing."""
+def wrapped(text: str, width: int | None, *, hang: int = 2) -> str:
+    """Each line of the text broken between words where it is longer than `width` (None: never); what is broken
+    off is indented by `hang` more."""
     if width is None:
         return text
-    return "\n".join(_fold(line, width) if len(line) > width else line for line in text.split("\n"))
+    return "\n".join(_fold(line, width, hang) if len(line) > width else line for line in text.split("\n"))
 
 
-def _fold(line: str, width: int) -> str:
+def _fold(line: str, width: int, hang: int) -> str:
     indent = line[: len(line) - len(line.lstrip())]
     return textwrap.fill(
         line.lstrip(),
         width,
         initial_indent=indent,
-        subsequent_indent=indent + "  ",
+        subsequent_indent=indent + " " * hang,
         break_long_words=False,
         break_on_hyphens=False,
     )
