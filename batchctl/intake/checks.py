@@ -75,6 +75,8 @@ def _lacks_of_words(words: Sequence[str], payload: Mapping[str, Any]) -> list[st
 
 def nearest(name: str, known: Collection[str]) -> str:
     """ " (did you mean 'email'?)" or nothing."""
+    if name.partition(".")[0] in known:  # something inside of it is missing
+        return ""
     folded = {other.strip().casefold(): other for other in known}
     close = difflib.get_close_matches(name.casefold(), folded, 1)
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""

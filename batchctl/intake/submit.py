@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from batchctl.errors import InvalidInput
-from batchctl.intake.problems import Problems
+from batchctl.intake.problems import SHOWN, Problems
 from batchctl.model import Incoming, NewBatch
 from batchctl.store import CHUNK, Loaded, Loading, Store
+
+_REMEMBERED = 200_000  # keys of refused input that are kept in memory to tell which stand twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Submission:
     open_store: Callable[[], Store]
     count: int = 0
     _loading: Loading | None = None
+    _first: dict[str, int] = field(default_factory=dict)
     _content: hashlib._Hash = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -67,28 +70,28 @@ class Submission:
     def _take(self, chunk: list[Incoming]) -> None:
         self.count += len(chunk)
         update_content(self._content, chunk)
-        if self.problems or self._too_many():
-            return  # it will be refused: read on only for the other reasons
+        if self._too_many() or self.problems.count >= SHOWN:
+            return  # it will be refused, and there is nothing more to say: only the counts go on
         if self._loading is None:
             self._twins_in(chunk)
             if self.problems:
-                return
+                return  # it will be refused: read on for the other reasons, without a store
             terms = self.terms
             self._loading = self.open_store().load(
                 terms.new, split=terms.split, on_duplicate=terms.on_duplicate, skip_known=terms.skip_known
             )
+            self._first.clear()
         for twin in self._loading.add(chunk):
             self._twin(twin.where, twin.key, twin.first_position)
 
     def _twins_in(self, chunk: Sequence[Incoming]) -> None:
-        """Keys that stand twice in the first chunk, found before there is a store."""
-        if self.terms.on_duplicate != "refuse" or len({item.key for item in chunk}) == len(chunk):
+        """Keys that stand twice, found while there is no store: in the first chunk, or once input is refused."""
+        if self.terms.on_duplicate != "refuse" or len(self._first) > _REMEMBERED:
             return
-        first: dict[str, int] = {}
         for item in chunk:
-            if item.key in first:
-                self._twin(item.where, item.key, first[item.key])
-            first.setdefault(item.key, item.position)
+            first = self._first.setdefault(item.key, item.position)
+            if first != item.position:
+                self._twin(item.where, item.key, first)
 
     def _twin(self, where: str, key: str, position: int) -> None:
         self.problems.add(where, f"the key {key!r} was there before, in item {position:,} (see --on-duplicate)")
