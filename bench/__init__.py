@@ -1,0 +1,1 @@
+"""How fast batchctl is, beside the limits of the machine and beside other tools. `python -m bench --help`."""

@@ -1,0 +1,71 @@
+"""`python -m bench [NAME…] [--items N] [--rounds N] [--huge] [--json]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import claim_cost, drain_http, drain_python, drain_true, enqueue, million
+from bench.harness import Report, Versus, measure
+from bench.report import as_json, as_text, header
+
+Run = Callable[[argparse.Namespace, Path], Report]
+
+
+def versus(make: Callable[[int], Versus], count: int) -> Run:
+    def run(options: argparse.Namespace, base: Path) -> Report:
+        from dataclasses import replace
+
+        work = make(options.items or count)
+        return measure(replace(work, rounds=options.rounds or work.rounds), base, say)
+
+    return run
+
+
+BENCHMARKS: dict[str, Run] = {
+    "enqueue": versus(enqueue.benchmark, enqueue.COUNT),
+    "million": lambda options, base: million.run(options.items or million.COUNT, base, say),
+    "python": versus(drain_python.benchmark, drain_python.COUNT),
+    "command": versus(drain_true.benchmark, drain_true.COUNT),
+    "http": versus(drain_http.benchmark, drain_http.COUNT),
+    "claim": lambda options, base: claim_cost.run(options.items, base, say, huge=options.huge),
+}
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is a command of its own
+
+
+def main() -> int:
+    options = _options()
+    base = Path(options.dir)
+    reports = []
+    if not options.json:
+        print(header(base))  # noqa: T201 - its answer
+    for name in options.names or BENCHMARKS:
+        report = BENCHMARKS[name](options, base)
+        reports.append(report)
+        if not options.json:
+            print(as_text(report), flush=True)  # noqa: T201 - its answer
+    if options.json:
+        print(json.dumps(as_json(reports, base), indent=2))  # noqa: T201 - its answer
+    return 0 if all(report.passed for report in reports) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Speed and memory; see docs/benchmarks.md.")
+    parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--items", type=int, help="how many items instead of each benchmark's own number")
+    parser.add_argument("--rounds", type=int, help="how often everything is run in turns (default: 5)")
+    parser.add_argument("--huge", action="store_true", help="claim: also with 10,000,000 queued (5 GB of disk)")
+    parser.add_argument("--dir", default=tempfile.gettempdir(), help="folder for the stores: its disk is measured")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
