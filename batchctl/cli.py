@@ -36,7 +36,7 @@ def run(args: Sequence[str]) -> int:
 
 def _run(args: list[str], shared: Globals) -> int:
     try:
-        code = _command().main(args or ["--help"], prog_name="batchctl", standalone_mode=False, obj=shared)
+        code = main_command().main(args or ["--help"], prog_name="batchctl", standalone_mode=False, obj=shared)
         return code if isinstance(code, int) else 0
     except (BrokenPipeError, ReaderLeft):
         raise
@@ -56,7 +56,8 @@ def _run(args: list[str], shared: Globals) -> int:
         shared.close()
 
 
-def _command() -> LazyGroup:
+def main_command() -> LazyGroup:
+    """The whole command line as a Typer group; its commands are imported when they are asked for."""
     app = typer.Typer(cls=LazyGroup, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.callback()(_batchctl)
     group = typer.main.get_command(app)
