@@ -92,6 +92,6 @@ def _report(seconds: dict[str, list[float]]) -> Report:
     verdicts = []
     for name, taken in seconds.items():
         if name != BASE:
-            ratio = median(taken) / median(seconds[BASE])
+            ratio = median(own / base for own, base in zip(taken, seconds[BASE], strict=True))
             verdicts.append(Verdict(f"{name} / {BASE}", ratio, f"<= {AT_MOST:g}", ratio <= AT_MOST))
     return Report("claim", f"Cost of claiming {GROUP} items, commit included", "claims", lines, verdicts, [])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Cli
 from http_help import http, order
 from servers import HttpServer
 
@@ -88,3 +89,21 @@ def test_a_file_that_is_not_there_fails_for_good(server: HttpServer, tmp_path: P
     assert isinstance(outcome, Failed)
     assert (outcome.error.type, outcome.error.permanent) == ("FileMissing", True)
     assert server.requests == []
+
+
+def test_a_config_may_send_a_form_with_a_file(cli: Cli, server: HttpServer) -> None:
+    (cli.folder / "scan.txt").write_text("Total: 12 EUR")
+    cli.config(
+        f"""
+store: queue.db
+processors:
+  ocr:
+    http: {{method: POST, url: "{server.url}", form: {{name: "{{{{ stem }}}}"}}, file: "{{{{ path }}}}"}}
+"""
+    )
+    answer = cli.json("enqueue", "files", "scan.txt", "-p", "ocr", "--run", "-j", "1")
+    assert answer["completed"] == 1
+    request = server.requests[0]
+    assert request.headers["content-type"].startswith("multipart/form-data")
+    assert b"\r\n\r\nscan\r\n" in request.body
+    assert b"Total: 12 EUR" in request.body

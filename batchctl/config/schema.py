@@ -107,7 +107,7 @@ AFTER = Object(
 
 def _check_http(value: dict[str, Any], path: Path, report: Report) -> None:
     bodies = [name for name in BODIES if name in value]
-    if len(bodies) > 1:
+    if len(bodies) > 1 and bodies != ["form", "file"]:  # a form with a file is multipart/form-data
         report.error((*path, bodies[1]), f"{dotted(path)} takes only one of {listed(bodies)}", key=True)
 
 
@@ -120,7 +120,7 @@ HTTP = Object(
         "json": Key(Anything(), "A body of JSON, made of templates.", nullable=True),
         "form": Key(MapOf(Anything()), "A body of form fields, as templates."),
         "body": Key(TEMPLATE, "A body of text, as a template."),
-        "file": Key(FILE, "Template of the path of a file that is the body."),
+        "file": Key(FILE, "Template of the path of a file that is the body, or a part of the form."),
         "timeout": RETRYING["timeout"],
         "success": Key(EXPRESSION, "When an answer counts as done (any 2xx)."),
         "result": Key(Anything("expression"), "What is kept of the answer (the body)."),

@@ -6,6 +6,7 @@ interpreter's lock, beside the worker's own. An epoll set drives it: its own `se
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import threading
@@ -21,6 +22,7 @@ Ended = Callable[[int, str], None]
 _CONNECTIONS = 4096  # kept alive at most; far more than a worker is wide
 _BAD = select.EPOLLERR | select.EPOLLHUP
 
+_log = logging.getLogger(__name__)
 _guard = threading.Lock()
 _shared: CurlLoop | None = None
 
@@ -47,7 +49,7 @@ class CurlLoop:
         self._thread.start()
 
     def soon(self, call: Callable[..., object], *args: Any) -> None:
-        """Have the thread call it; returns at once, from any thread. `call` must not raise."""
+        """Have the thread call it; returns at once, from any thread."""
         self._calls.append((call, args))
         if threading.get_ident() != self._thread.ident:
             os.eventfd_write(self._bell, 1)
@@ -88,7 +90,7 @@ class CurlLoop:
                 self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
             for _ in range(len(self._calls)):
                 call, args = self._calls.popleft()
-                call(*args)
+                _guarded(call, *args)
             self._collect()
         self._close()
 
@@ -110,7 +112,7 @@ class CurlLoop:
     def _ended(self, handle: pycurl.Curl, code: int, words: str) -> None:
         ended = self._transfers.pop(handle)
         self._multi.remove_handle(handle)
-        ended(code, words)
+        _guarded(ended, code, words)
 
     def _watch(self, what: int, file: int, _multi: Any, _data: Any) -> None:
         """libcurl says which sockets it waits for, and for what."""
@@ -135,6 +137,14 @@ class CurlLoop:
         self._multi.close()
         self._epoll.close()
         os.close(self._bell)
+
+
+def _guarded(call: Callable[..., object], *args: Any) -> None:
+    """A fault in one item's code must not end the thread that all items depend on."""
+    try:
+        call(*args)
+    except Exception:
+        _log.exception("the http thread goes on after an error")
 
 
 def borrow() -> CurlLoop:
