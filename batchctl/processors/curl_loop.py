@@ -143,7 +143,7 @@ def _guarded(call: Callable[..., object], *args: Any) -> None:
     """A fault in one item's code must not end the thread that all items depend on."""
     try:
         call(*args)
-    except Exception:
+    except Exception:  # noqa: BLE001 - as the docstring says; it is logged
         _log.exception("the http thread goes on after an error")
 
 
