@@ -6,6 +6,7 @@ import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
@@ -137,6 +138,7 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+@lru_cache(256)  # most processors have one address
 def parse_url(text: str) -> str:
     """The address as it is sent. What is percent-encoded stays as it is; what has to be and is not gets so.
 
