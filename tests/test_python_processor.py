@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from processor_kit import Bench, bench, eventually, file_ref, item
 
+from batchctl import Retry, Unavailable
 from batchctl.config.structs import ProcessorConfig, PythonSpec
 from batchctl.masking import Masker
 from batchctl.model import Broken, Cancelled, Completed, Down, Failed, HandedBack, ItemError
@@ -297,6 +299,18 @@ def test_a_function_may_see_that_it_is_cancelled(work: Work, tmp_path: Path) -> 
         os.kill(pid, 0)  # it was not killed for that
 
 
+def test_a_child_that_is_asked_to_end_finishes_its_item(work: Work, tmp_path: Path) -> None:
+    """As systemd asks every process of a service that it stops."""
+    with work("waits", width=1) as at:
+        for n in (1, 2):
+            at.start(item(n))
+        eventually((tmp_path / "running-1").exists)
+        os.kill(at.processor._children[0].pid, signal.SIGTERM)  # type: ignore[attr-defined]
+        for n in (1, 2):
+            (tmp_path / f"go-{n}").touch()
+            assert at.end(n) == Completed("finished")
+
+
 def test_withdraw_gives_back_what_nobody_started(work: Work, tmp_path: Path) -> None:
     with work("waits", width=2) as at:
         for n in range(1, 600):
@@ -369,6 +383,13 @@ def test_a_module_that_cannot_be_loaded_breaks_the_processor(
         assert ("oh no" in outcome.log) == (kind == "ProcessDied")
 
 
+def test_pauses_may_be_written_as_people_do() -> None:
+    assert [Retry(after=a).after for a in (None, 5, "1m30s", timedelta(hours=1))] == [None, 5.0, 90.0, 3600.0]
+    assert Unavailable("closed", after="10s").after == 10.0
+    with pytest.raises(ValueError, match="not a duration"):
+        Retry(after="soon")
+
+
 def test_a_dotted_function_is_found(work: Work) -> None:
     with work("Tools.nested") as at:
         assert at.do(item(1)) == [Completed("nested")]
@@ -428,7 +449,8 @@ def test_children_die_with_their_worker(tmp_path: Path) -> None:
         "import sys, time; sys.path[:0] = sys.argv[1:]\n"
         "from pathlib import Path\n"
         "from processor_kit import bench, item, eventually\n"
-        "from batchctl.config.structs import ProcessorConfig, PythonSpec\n"
+        "from batchctl import Retry, Unavailable
+from batchctl.config.structs import ProcessorConfig, PythonSpec\n"
         "here = Path.cwd()\n"
         "with bench(ProcessorConfig('p', 'python', PythonSpec('shop', 'waits'), here), here, width=1) as at:\n"
         "    at.start(item(1)); eventually(Path('running-1').exists)\n"

@@ -133,7 +133,7 @@ class CommandProcessor:
         while not self._leaves():
             job = self._queue.get()
             if job is not None:
-                self._finish(job, self._attempt(job))
+                self._finish(job, self._guarded(job))
 
     def _leaves(self) -> bool:
         if not self._surplus and not self._closing.is_set():
@@ -151,6 +151,12 @@ class CommandProcessor:
         if self._jobs.pop(job.item.number, None) is not None:
             job.done(outcome)
 
+    def _guarded(self, job: _Job) -> Outcome:
+        try:
+            return self._attempt(job)
+        except Exception as error:  # noqa: BLE001 - the slot has other items to run
+            return Failed(ItemError(type(error).__name__, self._masker(f"the command was not run: {error}")))
+
     def _attempt(self, job: _Job) -> Outcome:
         """What is wrong with the item or the command is an outcome, whatever it is."""
         try:
@@ -165,8 +171,6 @@ class CommandProcessor:
             return self._refused("TemplateError", f"the order has no field {error}")
         except ValueError as error:  # surrogates that stand for no byte
             return self._refused("BadArgument", f"a value can't be passed to the command: {error}")
-        except Exception as error:  # noqa: BLE001 - a slot outlives whatever a template does
-            return self._refused(type(error).__name__, f"the command can't be made: {error}")
         return self._execute(job, call)
 
     def _execute(self, job: _Job, call: Call) -> Outcome:

@@ -74,9 +74,8 @@ class CommandRun:
     def _outcome(self, status: int, timeout: float) -> Outcome:
         told = self._errors.rest()
         log = self._masker(told.text) if told.text else ""
-        large = self._file is None and os.fstat(self._output).st_size > self._spec.max_output
         if status == 0 and self._why is None:
-            return too_large(self._spec, log) if large else self._completed(log)
+            return self._completed(log)
         tail, more = self._errors.tail, ""
         if self._file is None:
             more = contents(self._output, _LOGGED).decode("utf-8", "replace")
@@ -91,7 +90,10 @@ class CommandRun:
     def _completed(self, log: str) -> Outcome:
         if self._file is not None:
             return self._kept(self._file, log)
-        raw = contents(self._output, self._spec.max_output)
+        size = os.fstat(self._output).st_size
+        if size > self._spec.max_output:
+            return too_large(self._spec, log)
+        raw = os.pread(self._output, size, 0) if size else b""
         try:
             value = result(raw, self._spec.output)
         except ValueError as error:

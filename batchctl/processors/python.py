@@ -65,6 +65,7 @@ class PythonProcessor:
         self._queue = ItemQueue(runtime.folder)
         self._children: list[ChildProcess] = []
         self._broken: Broken | None = None
+        self._crashed = False
         self._early_deaths = 0
         self._closing: float | None = None
         self._hire_at = 0.0
@@ -87,7 +88,9 @@ class PythonProcessor:
             reason = ItemError("SpoolFailed", f"the item can't be handed to a child: {error.strerror}")
             self._end(item.number, Failed(reason))
             return
-        if behind or self._broken or len(self._children) < min(self._width, len(self._jobs)):
+        if self._broken and self._crashed:
+            self._end(item.number, self._broken)
+        elif behind or self._broken or len(self._children) < min(self._width, len(self._jobs)):
             self._wake()
 
     def cancel(self, number: int, *, hand_back: bool) -> None:
@@ -129,6 +132,18 @@ class PythonProcessor:
             self._wake_in.send(b".")
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            self._crashed = True
+            self._break(ItemError("InternalError", self._masker(f"{type(error).__name__}: {error}")))
+            for child in self._children:
+                child.kill(None)
+            for number in list(self._jobs):
+                self._end(number, self._broken or HandedBack())
+            raise  # to the thread's excepthook, which tells the developer
+
+    def _work(self) -> None:
         leaving = False
         while self._closing is None or self._children:
             if self._closing is not None and not leaving:

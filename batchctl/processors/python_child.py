@@ -83,7 +83,7 @@ class CallContext:
         return self.seen
 
     def progress(self, percent: float) -> None:
-        now, value = time.monotonic(), float(percent)
+        now, value = time.monotonic(), min(100.0, max(0.0, float(percent)))
         at, last = self._reported
         if now - at >= _PROGRESS_EVERY or abs(value - last) >= 1:
             self._reported = now, value
@@ -131,7 +131,10 @@ class Child:
             self._busy = False
 
     def _handle(self, number: int, started: int, body: memoryview, spooled: bool) -> Frame:
-        item = read(number, Path(os.fsdecode(bytes(body))).read_bytes() if spooled else body)
+        try:
+            item = read(number, Path(os.fsdecode(bytes(body))).read_bytes() if spooled else body)
+        except (OSError, msgspec.MsgspecError) as error:
+            return Frame("failed", number, started, f"the item can't be read: {error}", type="BadItem", permanent=True)
         context = CallContext(item, self._answers, self._inflight, self._slot)
         frame = self._outcome(item, context)
         frame.number = number

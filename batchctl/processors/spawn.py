@@ -66,8 +66,8 @@ class _Libc:
     """The functions of the C library that we need. Raises AttributeError where it lacks one."""
 
     def __init__(self) -> None:
-        library = ctypes.CDLL(None)
-        self._spawn = library.posix_spawn
+        self._spawn = ctypes.CDLL(None).posix_spawn  # unlocks the interpreter
+        library = ctypes.PyDLL(None)  # does not: for what takes no time, handing the lock over and back is dear
         self._init = library.posix_spawn_file_actions_init
         self._dup2 = library.posix_spawn_file_actions_adddup2
         self._chdir = library.posix_spawn_file_actions_addchdir_np
