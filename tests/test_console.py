@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -205,10 +206,18 @@ def test_colour_is_for_terminals(full: Cli) -> None:
     assert "\x1b" not in full.ok("list", "--store", "queue.db", TERM="xterm")
 
 
-def test_json_on_a_terminal_is_json(full: Cli) -> None:
-    import json
+def test_json_on_a_terminal_is_json_and_harms_nobody(full: Cli) -> None:
+    for text in (on_terminal(full, 80, "show", "1", "--json"), on_terminal(full, 80, "show", "3", "--json")):
+        assert json.loads(text)["item"]["id"] in (1, 3)
+        assert not set(text) & set("\x1b\u202e")
 
-    assert json.loads(on_terminal(full, 80, "list", "--json"))["total"] == 2
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "markdown", "junit"])
+def test_results_on_a_terminal_harm_nobody(full: Cli, form: str) -> None:
+    for batch in ("latest", "a name " * 20):
+        text = on_terminal(full, 80, "results", batch, "--format", form, "--status", "all")
+        assert "k" in text
+        assert not set(text) & set("\x1b\u202e")
 
 
 def test_a_question_is_only_asked_at_a_terminal(full: Cli) -> None:

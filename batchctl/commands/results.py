@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -80,6 +82,9 @@ def _states(given: list[str] | None) -> list[str]:
 def _target(output: str | None) -> Iterator[BinaryIO]:
     """Standard output, or a file that appears under its name only when it is complete."""
     if output in (None, "-"):
+        if console.is_terminal(sys.stdout):
+            yield _Screen()
+            return
         console.settings.wrote = True
         sys.stdout.flush()
         yield sys.stdout.buffer
@@ -97,6 +102,18 @@ def _target(output: str | None) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         raise BatchctlError(f"cannot write {output}: {error.strerror or error}") from error
+
+
+class _Screen(io.BytesIO):
+    """A document on its way to a terminal, which is spared the control characters of strangers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: Any) -> int:
+        console.raw(console.safe(self._decoder.decode(bytes(data)), keep="\n\t"))
+        return len(data)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from batchctl.console.settings import (
     width,
 )
 from batchctl.console.tables import Column, table
-from batchctl.console.text import number, percent, plural, remaining, safe, shorten, span, when, wrapped
+from batchctl.console.text import json_safe, number, percent, plural, remaining, safe, shorten, span, when, wrapped
 from batchctl.errors import BatchctlError
 
 __all__ = [
@@ -78,7 +78,7 @@ def emit_json(document: Any) -> None:
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """JSON for standard output: readable characters where its encoding has them all, else escapes."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return json.dumps(value, ensure_ascii=not unicode, indent=indent)
+    return json_safe(json.dumps(value, ensure_ascii=not unicode, indent=indent))
 
 
 def title(text: str) -> None:

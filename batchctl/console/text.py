@@ -25,6 +25,11 @@ def _escape(char: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def json_safe(text: str) -> str:
+    """JSON text whose strings hold nothing that could break a screen: the same JSON, more of it as `\\uXXXX`."""
+    return _UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
 def when(ms: int | None, *, now: int | None = None) -> str:
     """A time in ms UTC as local time; without its date where that is the date of `now`; "-" for None."""
     if ms is None:
