@@ -9,15 +9,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchctl.config.structs import ProcessorConfig
+from batchctl.config.structs import CommandSpec, ProcessorConfig
 from batchctl.inflight import InFlight
 from batchctl.masking import Masker
-from batchctl.model import BatchKind, BatchRef, FileRef, Item, Outcome
+from batchctl.model import BatchKind, BatchRef, Failed, FileRef, Item, Outcome
 from batchctl.processors import make
 from batchctl.processors.base import Processor, Runtime
 
@@ -125,3 +125,25 @@ def eventually(fact: Callable[[], Any]) -> Any:
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
     return found
+
+
+Work = Callable[..., AbstractContextManager[Bench]]
+
+
+def command_work(folder: Path) -> Work:
+    """Makes benches whose processor runs a command in `folder`."""
+
+    def make(*argv: str, timeout: float = 60.0, spec: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+        command = CommandSpec(argv, **{"cwd": folder, **(spec or {})})
+        return bench(ProcessorConfig("p", "command", command, folder, timeout=timeout), folder, **kwargs)
+
+    return make
+
+
+def sh(script: str) -> tuple[str, str, str]:
+    return "sh", "-c", script
+
+
+def failed(outcome: object) -> Failed:
+    assert isinstance(outcome, Failed), outcome
+    return outcome
