@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from queuekit import Program, program_in
 
+from batchctl.membership import Membership
 from batchctl.model import AttemptOutcome, ItemState
 
 
@@ -126,20 +128,29 @@ def test_cancel_items(program: Program) -> None:
 
 def test_cancel_waits_and_says_how_running_items_ended(program: Program) -> None:
     program.queue.add(3, name="june")
-    one, two = program.queue.claim(2)
+    with Membership(program.queue.store.engine, lease=60.0, concurrency=2, processors=["p"]) as member:
+        program.queue.worker = member.id
+        one, two = program.queue.claim(2)
 
-    def end() -> None:
-        while not program.queue.views().batch(one.batch.no)["cancelled_items"]:
-            pass
-        program.queue.complete(one)
-        program.queue.settle(two, ItemState.CANCELLED, AttemptOutcome.CANCELLED)
+        def end() -> None:
+            while not program.queue.views().batch(one.batch.no)["cancelled_items"]:
+                time.sleep(0.01)
+            program.queue.complete(one)
+            program.queue.settle(two, ItemState.CANCELLED, AttemptOutcome.CANCELLED)
 
-    worker = threading.Thread(target=end)
-    worker.start()
-    document = program("cancel", "june", "--json").json
-    worker.join()
+        worker = threading.Thread(target=end)
+        worker.start()
+        document = program("cancel", "june", "--json").json
+        worker.join()
     assert [(item["key"], item["state"]) for item in document["running"]] == [("k1", "completed"), ("k2", "cancelled")]
     assert document["cancelled_items"] == 2
+
+
+def test_cancel_waits_for_nobody_who_is_gone(program: Program) -> None:
+    program.queue.add(2, name="june")
+    program.queue.claim(1)
+    answer = program("cancel", "june")
+    assert answer.out == "1  k1: its worker is gone; the next run ends it\n"
 
 
 def test_pause_and_resume_a_batch(program: Program) -> None:

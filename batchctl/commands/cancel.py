@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from batchctl import console
 from batchctl.commands.common import Globals, confirm, globals_of
 from batchctl.commands.targets import Targets, resolve_all
+from batchctl.commands.workers import known_workers
 from batchctl.store import Store
 from batchctl.views import Views
 
@@ -41,8 +42,9 @@ def cancel(
     _agree(views, targets, yes=yes)
     running = _running(views, targets)
     ended = _cancel(store, targets, shared.user)
-    _wait(views, running)
-    _answer(shared, views, targets, ended, running)
+    alive = {worker["id"] for worker in known_workers(shared, store) if worker["alive"]}
+    _wait(views, running, alive)
+    _answer(shared, views, targets, ended, running, alive)
 
 
 def _agree(views: Views, targets: Targets, *, yes: bool) -> None:
@@ -65,16 +67,18 @@ def _cancel(store: Store, targets: Targets, actor: str) -> int:
     return ended + (store.cancel_items(numbers, actor) if numbers else 0)
 
 
-def _wait(views: Views, running: Iterable[int]) -> None:
+def _wait(views: Views, running: Iterable[int], alive: Collection[str]) -> None:
     end = time.monotonic() + _PATIENCE
     left = list(running)
     while left and time.monotonic() < end:
-        left = [number for number in left if views.state(number) == "processing"]
+        left = [number for number in left if views.holder(number) in alive]
         if left:
             time.sleep(_LOOK)
 
 
-def _answer(shared: Globals, views: Views, targets: Targets, ended: int, running: list[int]) -> None:
+def _answer(
+    shared: Globals, views: Views, targets: Targets, ended: int, running: list[int], alive: Collection[str]
+) -> None:
     items = [views.item(number) for number in running]
     batches = views.batches_of(targets.all_batch_nos)
     if shared.json:
@@ -83,7 +87,7 @@ def _answer(shared: Globals, views: Views, targets: Targets, ended: int, running
         console.emit_json({"cancelled_items": cancelled, "running": told, "batches": batches})
         return
     for item in items[:_LISTED]:
-        console.out(f"{item['id']}  {item['key']}: {_ending(item)}")
+        console.out(f"{item['id']}  {item['key']}: {_ending(item, alive)}")
     if len(items) > _LISTED:
         console.note(f"and {len(items) - _LISTED} more that were running")
     if not ended and not items:
@@ -92,7 +96,8 @@ def _answer(shared: Globals, views: Views, targets: Targets, ended: int, running
     console.note(f"cancelled {console.plural(ended, 'item')} that waited" if ended else "nothing was waiting")
 
 
-def _ending(item: dict[str, Any]) -> str:
+def _ending(item: dict[str, Any], alive: Collection[str]) -> str:
     if item["state"] == "processing":
-        return "still running; its worker has been told"
+        known = item["worker"] in alive
+        return "still running; its worker has been told" if known else "its worker is gone; the next run ends it"
     return f"was running, {item['state']}"

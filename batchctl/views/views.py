@@ -109,6 +109,12 @@ class Views:
             found: str | None = tx.value("view_item_state", {"id": number})
             return found
 
+    def holder(self, number: int) -> str | None:
+        """The worker that has an item in hand, None where nobody has. Cheap."""
+        with self.engine.read() as tx:
+            found: str | None = tx.value("view_item_holder", {"id": number})
+            return found
+
     def attempts(self, number: int) -> list[dict[str, Any]]:
         """Every try at an item, oldest first."""
         with self.engine.read() as tx:

@@ -277,3 +277,6 @@ ORDER BY i.id;
 
 -- name: view_item_facts
 SELECT batch_no, started_at, next_attempt_at, suspect, cancel_requested FROM items WHERE id = :id;
+
+-- name: view_item_holder
+SELECT worker_id FROM items WHERE id = :id;
