@@ -138,7 +138,6 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
     module = types.ModuleType("batchctl.commands.broken")
     module.register = lambda app: app.command("broken")(broken)  # type: ignore[attr-defined]
-    module.__spec__ = types.SimpleNamespace(name=module.__name__)  # type: ignore[assignment]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(commands, "broken", module, raising=False)
     monkeypatch.setitem(registry.COMMANDS, "broken", ("broken", "Look", "A fault"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import difflib
 import importlib
-import importlib.util
 from typing import Annotated, Any
 
 import typer
@@ -53,9 +52,11 @@ def take_global(shared: Globals, name: str, value: Any) -> None:
 def _options(
     config: Annotated[str | None, typer.Option(metavar="FILE", help="Config file (BATCHCTL_CONFIG).")] = None,
     store: Annotated[str | None, typer.Option(metavar="URL", help="Store to use (BATCHCTL_STORE).")] = None,
-    org: Annotated[str | None, typer.Option(metavar="ORG", help="Only this one (BATCHCTL_ORG).")] = None,
+    org: Annotated[str | None, typer.Option(metavar="ORG", help="Only this organization (BATCHCTL_ORG).")] = None,
     user: Annotated[str | None, typer.Option(metavar="USER", help="Who acts (BATCHCTL_USER).")] = None,
-    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more; twice: debug.")] = 0,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, metavar="", help="Say more; twice: debug.")
+    ] = 0,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and warnings.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="Plain text.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
@@ -87,7 +88,7 @@ def _global_params(panel: str | None) -> list[Any]:
     return params
 
 
-class ReaderLeft(Exception):  # noqa: N818 - it is no error
+class ReaderLeft(Exception):
     """Whoever read our output had enough. Typer would end the process with 1 if it saw the BrokenPipeError."""
 
 
@@ -101,10 +102,10 @@ class LazyGroup(TyperGroup):
         self._listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - Typer's signature
-        return [name for name, (module, _, _) in COMMANDS.items() if _exists(module)]
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - Typer's signature
-        if cmd_name not in COMMANDS or not _exists(COMMANDS[cmd_name][0]):
+        if cmd_name not in COMMANDS:
             return None
         if self._listing:
             _, panel, short = COMMANDS[cmd_name]
@@ -139,10 +140,6 @@ def _markup() -> Any:
     import sys
 
     return "rich" if console.fancy(sys.stdout) else None
-
-
-def _exists(module: str) -> bool:
-    return importlib.util.find_spec(f"batchctl.commands.{module}") is not None
 
 
 def _loaded(name: str) -> Any:
