@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -65,6 +66,9 @@ class CommandProcessor:
 
     def start(self, item: Item, context: Context, done: Done) -> None:
         job = self._jobs[item.number] = _Job(item, context, done)
+        if self._closing.is_set():
+            self._finish(job, HandedBack())
+            return
         self._queue.put(job)
         if len(self._slots) < self._width:
             self._grow()
@@ -99,17 +103,19 @@ class CommandProcessor:
         self._grow()
 
     def close(self) -> None:
+        self._closing.set()
         for job in self._drain():
             self._finish(job, HandedBack())
-        for job in list(self._jobs.values()):
-            self.cancel(job.item.number, hand_back=True)
-        self._closing.set()
+        for number in list(self._jobs):
+            self.cancel(number, hand_back=True)
         self._busy.set()
         slots = list(self._slots)
         for _ in slots:
             self._queue.put(None)
         for thread in slots:
             thread.join()
+        for job in list(self._jobs.values()):  # that came in between
+            self._finish(job, HandedBack())
         if self._watcher is not None:
             self._watcher.join()
 
@@ -223,14 +229,13 @@ class CommandProcessor:
 
     def _drain(self) -> list[_Job]:
         """Every job that no slot has taken."""
-        taken: list[_Job] = []
-        try:
+        taken: list[_Job | None] = []
+        with suppress(Empty):
             while True:
-                job = self._queue.get_nowait()
-                if job is not None:
-                    taken.append(job)
-        except Empty:
-            return taken
+                taken.append(self._queue.get_nowait())
+        for _ in range(taken.count(None)):
+            self._queue.put(None)  # still meant for an idle slot
+        return [job for job in taken if job is not None]
 
     def _take_back(self, job: _Job) -> bool:
         """Whether it was still in the queue; the others keep their order."""

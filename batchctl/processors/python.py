@@ -82,6 +82,9 @@ class PythonProcessor:
 
     def start(self, item: Item, context: Context, done: Done) -> None:
         self._jobs[item.number] = _Job(item, context, done)
+        if self._closing is not None:
+            self._end(item.number, HandedBack())
+            return
         try:
             behind = self._queue.put(item)
         except OSError as error:
@@ -112,12 +115,14 @@ class PythonProcessor:
         self._wake()
 
     def close(self) -> None:
+        self._closing = time.monotonic() + _LEAVE
         for number in self._queue.withdraw():
             self._end(number, HandedBack())
-        self._closing = time.monotonic() + _LEAVE
         if self._thread.is_alive():
             self._wake()
             self._thread.join()
+        for number in list(self._jobs):  # that came in between
+            self._end(number, HandedBack())
         self._queue.close()
         self._selector.close()
         self._wake_in.close()
