@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from conftest import Cli
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
 
@@ -219,6 +219,7 @@ def test_discounts_and_rates() -> None:
     assert amounts.total == Decimal("612.23")
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.fixed_dictionaries(
