@@ -6,6 +6,9 @@ import csv
 import datetime as dt
 import io
 import json
+import os
+import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +201,7 @@ def workbook(path: Path, *rows: list[Any], more: bool = False) -> Path:
 
 
 def test_xlsx_keeps_types(tmp_path: Path) -> None:
-    day = dt.datetime(2026, 3, 1)  # noqa: DTZ001 - a cell has no zone
+    day = dt.datetime(2026, 3, 1)
     path = workbook(
         tmp_path / "o.xlsx",
         ["Order No", "amount", "paid", "on", "at", "note"],
@@ -235,7 +238,10 @@ def test_xlsx_tells_of_other_sheets_and_bad_cells(tmp_path: Path) -> None:
     ("content", "words"),
     [
         (b"PK\x03\x04 and no more", "is not a readable XLSX file"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Excel or Word file; save it as .xlsx or CSV"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            "is an old Excel or Word file, or has a password",
+        ),
         (b"\x1f\x8b\x08\x00", "is compressed with gzip"),
         (b"%PDF-1.7\n", "is a PDF; use `batchctl enqueue files`"),
     ],
@@ -332,3 +338,24 @@ def test_what_json_writes_is_read_back(
     assert not problems.details()
     assert [record for _, _, record in found] == values
     assert [json.loads(text) for _, text, _ in found] == values
+
+
+def test_a_named_pipe_is_read_like_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("id;name\n1;Ada\n",))
+    writer.start()
+    read = Read(pipe)
+    writer.join()
+    assert read.payloads == [{"id": "1", "name": "Ada"}]
+
+
+def test_a_sheet_that_is_cut_off_is_told(tmp_path: Path) -> None:
+    whole, cut = workbook(tmp_path / "o.xlsx", ["id"], [1], [2]), tmp_path / "cut.xlsx"
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(cut, "w") as target:
+        for name in archive.namelist():
+            data = archive.read(name)
+            target.writestr(name, data[: len(data) - 60] if "sheet1" in name else data)
+    read = Read(cut)
+    assert len(read.details) == 1
+    assert read.details[0].startswith("cut.xlsx: is a damaged XLSX file")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +99,22 @@ def test_a_command_on_a_file(work: Cli) -> None:
 
 def test_a_list_is_a_file_for_a_processor_of_files(work: Cli) -> None:
     assert work.json("try", "count", "o.csv")["result"]["stdout"].startswith("21 ")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_command_too(cli: Cli, number: signal.Signals, code: int) -> None:
+    cli.config("processors: {nap: {command: [sh, -c, 'echo $$ > pid.new && mv pid.new pid && exec sleep 600']}}")
+    (cli.folder / "o.csv").write_text("id\n1\n")
+    running = cli.start("try", "nap", "o.csv")
+    pid = cli.folder / "pid"
+    deadline = time.monotonic() + 30
+    while not pid.exists() and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.send_signal(number)
+    running.communicate(timeout=30)
+    assert running.returncode == code
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 def test_a_failing_command_shows_what_it_wrote(work: Cli) -> None:

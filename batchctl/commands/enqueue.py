@@ -27,7 +27,7 @@ class WithCommand(TyperCommand):
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Put files or orders into the queue.")
+    group = typer.Typer(help="Put files or orders into the queue.")
     group.command("files", cls=WithCommand)(sharing(files))
     group.command("orders", cls=WithCommand)(sharing(orders))
     group.command("records", cls=WithCommand, help="The same as `enqueue orders`.")(sharing(orders))

@@ -17,7 +17,7 @@ def enqueued(shared: Globals, options: EnqueueOptions, loaded: Loaded) -> None:
     views = shared.views(shared.open_store()) if loaded.batch_nos else None
     batches = views.batches_of(loaded.batch_nos) if views else []
     if options.run and batches:
-        _remark(batches, loaded, options)
+        _remark(batches, loaded, print_id=options.print_id and not shared.json)
     elif shared.json:
         console.emit_json(_document(batches, loaded, options))
     elif options.print_id:
@@ -55,8 +55,8 @@ def _say(batches: list[dict[str, Any]], loaded: Loaded) -> None:
     console.out(_line(batches, loaded))
 
 
-def _remark(batches: list[dict[str, Any]], loaded: Loaded, options: EnqueueOptions) -> None:
-    if options.print_id:
+def _remark(batches: list[dict[str, Any]], loaded: Loaded, *, print_id: bool) -> None:
+    if print_id:
         for batch in batches:
             console.out(batch["id"])
     else:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import queue
 import secrets
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from batchctl import hosts
 from batchctl.config.structs import Config, ProcessorConfig
@@ -47,8 +49,8 @@ class Tried:
 
 
 def run_once(config: Config, processor: ProcessorConfig, item: Item) -> Tried:
-    """Do the item. Ctrl-C ends it and is raised on as KeyboardInterrupt. Raises ConfigError where the processor can't
-    be made."""
+    """Do the item. Ctrl-C (KeyboardInterrupt) and SIGTERM (SystemExit) end it first. Raises ConfigError where the
+    processor can't be made."""
     heard, outcomes = Heard(), queue.SimpleQueue[Outcome]()
     with _runtime() as runtime:
         worker = make(processor, runtime, config.secrets, config.masker)
@@ -64,12 +66,19 @@ def run_once(config: Config, processor: ProcessorConfig, item: Item) -> Tried:
 
 
 def _ended(worker: Processor, item: Item, outcomes: queue.SimpleQueue[Outcome]) -> Outcome:
+    previous = signal.signal(signal.SIGTERM, _terminated)
     try:
         return outcomes.get()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         worker.cancel(item.number, hand_back=False)
         outcomes.get()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminated(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 @contextmanager

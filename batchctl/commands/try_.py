@@ -65,7 +65,7 @@ def try_(
     if not shared.json:
         _show_preview(shown)
     tried = run_once(config, target.config, item)
-    answer = _document(target.name, item.key, shown, tried)
+    answer = config.masker.value(_document(target.name, item.key, shown, tried))
     if shared.json:
         console.emit_json(answer)
     else:

@@ -19,7 +19,7 @@ from batchctl.intake.text import bom_length, encoding_of
 _HEAD = 1 << 20
 _LINES = 20  # that are looked at to tell JSON Lines from objects over several lines
 _OTHERS = (
-    (b"\xd0\xcf\x11\xe0", "is an old Excel or Word file", "save it as .xlsx or CSV"),
+    (b"\xd0\xcf\x11\xe0", "is an old Excel or Word file, or has a password", "save it as .xlsx or CSV"),
     (b"\x1f\x8b", "is compressed with gzip", "use `zcat FILE | batchctl enqueue orders - …`"),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "use `zstdcat FILE | batchctl enqueue orders - …`"),
     (b"BZh", "is compressed with bzip2", "use `bzcat FILE | batchctl enqueue orders - …`"),
@@ -36,9 +36,14 @@ def records(source: str, problems: Problems, note: Note) -> Iterator[Record]:
     `note` hears what a user should know (another encoding than UTF-8, which sheet was read).
     """
     name = name_of(source)
-    with _opened(source, name, problems) as stream:
-        if stream is None:
-            return
+    try:
+        yield from _records(source, name, problems, note)
+    except OSError as error:
+        problems.add(name, f"cannot be read: {error.strerror or error}")
+
+
+def _records(source: str, name: str, problems: Problems, note: Note) -> Iterator[Record]:
+    with _opened(source) as stream:
         before = problems.count
         # Closed before the stream, also where nobody reads to the end.
         with closing(_read(stream, name, Path(source).suffix.lower(), problems, note)) as found:
@@ -56,26 +61,19 @@ def name_of(source: str) -> str:
 
 
 @contextmanager
-def _opened(source: str, name: str, problems: Problems) -> Iterator[BinaryIO | None]:
-    try:
-        stream = _standard_input() if source == "-" else _file(source)
-    except (OSError, ValueError) as error:
-        problems.add(name, f"cannot be read: {getattr(error, 'strerror', None) or error}")
-        yield None
-        return
-    with stream:
-        if not stream.seekable():  # a named pipe, <(process substitution)
-            stream = _spooled(stream)
-        yield stream
-
-
-def _file(path: str) -> BinaryIO:
-    return Path(path).open("rb")
+def _opened(source: str) -> Iterator[BinaryIO]:
+    """The source, seekable. Raises OSError."""
+    with _standard_input() if source == "-" else Path(source).open("rb") as stream:
+        if stream.seekable():
+            yield stream
+            return
+        with _spooled(stream) as copy:  # of a named pipe, of <(a command)
+            yield copy
 
 
 def _standard_input() -> BinaryIO:
     if sys.stdin is None:
-        raise ValueError("there is no standard input")
+        raise OSError("there is no standard input")
     return _spooled(sys.stdin.buffer)
 
 

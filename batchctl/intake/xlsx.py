@@ -27,6 +27,8 @@ def read(stream: BinaryIO, name: str, problems: Problems, note: Callable[[str], 
         sheet = _sheet(book, name, problems, note)
         if sheet is not None:
             yield from _records(sheet, name, problems)
+    except Exception as error:  # noqa: BLE001 - the same for what is found broken while rows are read
+        problems.add(name, f"is a damaged XLSX file ({type(error).__name__}: {error}); the rest was not read")
     finally:
         book.close()
 
