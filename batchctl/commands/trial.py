@@ -22,6 +22,10 @@ from batchctl.processors import make
 from batchctl.processors.base import Processor, Runtime
 
 
+class Terminated(BaseException):
+    """SIGTERM came; the argument is the exit code."""
+
+
 @dataclass(slots=True)
 class Heard:
     """A Context that remembers what the item wrote."""
@@ -49,7 +53,7 @@ class Tried:
 
 
 def run_once(config: Config, processor: ProcessorConfig, item: Item) -> Tried:
-    """Do the item. Ctrl-C (KeyboardInterrupt) and SIGTERM (SystemExit) end it first. Raises ConfigError where the
+    """Do the item. Ctrl-C (KeyboardInterrupt) and SIGTERM (Terminated) end it first. Raises ConfigError where the
     processor can't be made."""
     heard, outcomes = Heard(), queue.SimpleQueue[Outcome]()
     with _runtime() as runtime:
@@ -69,7 +73,7 @@ def _ended(worker: Processor, item: Item, outcomes: queue.SimpleQueue[Outcome]) 
     previous = signal.signal(signal.SIGTERM, _terminated)
     try:
         return outcomes.get()
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, Terminated):
         worker.cancel(item.number, hand_back=False)
         outcomes.get()
         raise
@@ -78,7 +82,7 @@ def _ended(worker: Processor, item: Item, outcomes: queue.SimpleQueue[Outcome]) 
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
+    raise Terminated(128 + number)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def try_(
 
     Exit code: 0 it was completed, 1 it was not.
     """
-    from batchctl.commands.trial import run_once
+    from batchctl.commands.trial import Terminated, run_once
     from batchctl.intake.preview import item_of, preview
     from batchctl.intake.target import named
     from batchctl.model import BatchKind, NewBatch
@@ -64,7 +64,10 @@ def try_(
     shown = config.masker.value(preview(target.config, item, config.secrets))
     if not shared.json:
         _show_preview(shown)
-    tried = run_once(config, target.config, item)
+    try:
+        tried = run_once(config, target.config, item)
+    except Terminated as end:
+        return int(end.args[0])
     answer = config.masker.value(_document(target.name, item.key, shown, tried))
     if shared.json:
         console.emit_json(answer)
