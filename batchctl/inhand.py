@@ -17,6 +17,7 @@ from batchctl.processors.base import Processor
 
 _LOG_LIMIT = 262_144
 _LOOKAHEAD_SECONDS = 0.1
+_RATE_WINDOW = 1.0  # seconds
 _LOOKAHEAD_MOST = 2_000
 
 
@@ -33,10 +34,11 @@ class Ended(msgspec.Struct, frozen=True):
 class Running:
     """The Context of one item: notes when it started, its progress and its log until the worker collects them."""
 
-    __slots__ = ("_log", "_marks", "_slot", "item", "news", "started_at")
+    __slots__ = ("_log", "_marks", "_slot", "item", "news", "processor", "started_at")
 
-    def __init__(self, item: Item, marks: InFlight) -> None:
+    def __init__(self, item: Item, processor: Processor, marks: InFlight) -> None:
         self.item = item
+        self.processor = processor
         self.started_at: int | None = None
         self.news: float | None = None
         self._marks = marks
@@ -87,6 +89,7 @@ class InHand:
         self._dispatching = False
         self._inbox: SimpleQueue[Ended | None] = SimpleQueue()
         self._recent: deque[tuple[float, int]] = deque()
+        self._began = time.monotonic()
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._running)
@@ -102,17 +105,26 @@ class InHand:
         with self._lock:
             return self._unrecorded.union(self._running, (item.number for item in self._ready))
 
+    @property
+    def busy(self) -> list[Processor]:
+        """The processors that have items, each perhaps several times."""
+        with self._lock:
+            return [running.processor for running in self._running.values()]
+
     def room(self) -> int:
         """How many items to claim now: free slots, and what the last second's rate will start within 100 ms."""
         now = time.monotonic()
-        while self._recent and self._recent[0][0] < now - 1.0:
+        while self._recent and self._recent[0][0] < now - _RATE_WINDOW:
             self._recent.popleft()
-        ahead = int(sum(count for _, count in self._recent) * _LOOKAHEAD_SECONDS)
+        window = min(_RATE_WINDOW, max(_LOOKAHEAD_SECONDS, now - self._began))
+        ahead = int(sum(count for _, count in self._recent) / window * _LOOKAHEAD_SECONDS)
         return max(0, self.width + min(ahead, _LOOKAHEAD_MOST) - len(self))
 
     def give(self, items: Iterable[Item]) -> None:
         """Take claimed items and start what there are slots for."""
         with self._lock:
+            if not self._running and not self._recent:
+                self._began = time.monotonic()
             self._ready.extend(items)
         self._dispatch()
 
@@ -125,21 +137,21 @@ class InHand:
             self._dispatching = True
             try:
                 while self._ready and self._may_give(self._ready[0]):
-                    item = self._ready.popleft()
-                    running = self._running[item.number] = Running(item, self._marks)
-                    self._given[item.processor] += 1
-                    self._start(item, running)
+                    self._start(self._ready.popleft())
             finally:
                 self._dispatching = False
 
-    def _start(self, item: Item, running: Running) -> None:
-        done = self._done(running)
+    def _start(self, item: Item) -> None:
         try:
             processor = self._processor_of(item)
         except BatchctlError as error:
-            done(Broken(ItemError("NotConfigured", "; ".join([error.message, *error.details]))))
+            broken = Broken(ItemError("NotConfigured", "; ".join([error.message, *error.details])))
+            self._unrecorded.add(item.number)
+            self._inbox.put(Ended(item, broken, None, time.time_ns() // 1_000_000, ""))
             return
-        processor.start(item, running, done)
+        running = self._running[item.number] = Running(item, processor, self._marks)
+        self._given[item.processor] += 1
+        processor.start(item, running, self._done(running))
 
     def _may_give(self, item: Item) -> bool:
         """A free slot, or a processor that has all the slots anyway and may queue ahead."""
@@ -198,10 +210,10 @@ class InHand:
         with self._lock:
             back = [item for item in self._ready if processor in (None, item.processor)]
             self._ready = deque(item for item in self._ready if processor not in (None, item.processor))
-            at_work = {(one.item.processor, one.item.definition): one.item for one in self._running.values()}
-        for (name, _), item in at_work.items():
-            if processor in (None, name):
-                numbers = self._processor_of(item).withdraw()  # not under our lock: it may wait for a `done`
+            at_work = {id(one.processor): one for one in self._running.values()}
+        for one in at_work.values():
+            if processor in (None, one.item.processor):
+                numbers = one.processor.withdraw()  # not under our lock: it may wait for a `done`
                 with self._lock:
                     back += [self._forget(number) for number in numbers]
         return back
@@ -217,7 +229,7 @@ class InHand:
             with self._lock:
                 running = self._running.get(number)
             if running is not None:
-                self._processor_of(running.item).cancel(number, hand_back=hand_back)
+                running.processor.cancel(number, hand_back=hand_back)
 
     def abandon(self) -> list[Item]:
         """Give up on everything; outcomes that still come are dropped."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from batchctl import hosts
 from batchctl.config import Config, ProcessorConfig, inline
@@ -22,6 +22,7 @@ class ProcessorPool:
         self._member = member
         self._width = width
         self._made: dict[tuple[str, str | None], Processor] = {}
+        self._retired: list[Processor] = []
         self._configs: dict[tuple[str, str | None], ProcessorConfig] = {}
         self._policies: dict[tuple[str, str | None], Policy] = {}
 
@@ -62,12 +63,23 @@ class ProcessorPool:
     def _environment(self) -> Mapping[str, str]:
         return os.environ | {hosts.MARK: self._member.id}
 
-    def drop(self, name: str) -> None:
-        """Forget a processor that is broken, so that the next item makes it anew."""
+    def retire(self, name: str) -> None:
+        """A broken processor gets no more items, the next one makes it anew; what runs in it goes on."""
         for key in [key for key in self._made if key[0] == name]:
-            self._made.pop(key).close()
+            self._retired.append(self._made.pop(key))
+
+    def sweep(self, busy: Iterable[Processor]) -> None:
+        """Close what is retired and has nothing left to do."""
+        if not self._retired:
+            return
+        at_work = {id(processor) for processor in busy}
+        idle = [processor for processor in self._retired if id(processor) not in at_work]
+        self._retired = [processor for processor in self._retired if id(processor) in at_work]
+        for processor in idle:
+            processor.close()
 
     def close(self) -> None:
-        for processor in self._made.values():
+        for processor in (*self._made.values(), *self._retired):
             processor.close()
         self._made.clear()
+        self._retired.clear()

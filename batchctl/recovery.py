@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from batchctl import hosts
+from batchctl.engines import presence
 from batchctl.engines.base import Engine
 from batchctl.inflight import InFlight
 from batchctl.transitions import bulk, loading, recovering
+from batchctl.transitions.recording import Settled
 
 
 class Health(Enum):
@@ -27,12 +28,13 @@ class Health(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What one pass did."""
+    """What one pass did; `failed` are the items that have caused one death too many."""
 
     items: int = 0
     workers: int = 0
     loads: int = 0
     bulk: int = 0
+    failed: tuple[Settled, ...] = ()
 
 
 def judge(row: Mapping[str, Any], here: hosts.Host, *, locked: bool, now: int, monotonic: int) -> Health:
@@ -62,20 +64,23 @@ def recover(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
     with engine.read() as tx:
         rows = tx.dicts("all_workers")
         ownerless = [worker_id for (worker_id,) in tx.all("ownerless_items") if worker_id != own]
+    failed: list[Settled] = []
     items = workers = 0
     for row in rows:
         state = Health.ALIVE if row["id"] == own else health(engine, row)
         if state is Health.ALIVE:
             continue
-        items += _bury(engine, row, state, max_crashes)
+        items += _bury(engine, row, state, max_crashes, failed)
         workers += 1
     for worker_id in ownerless:
         if not engine.alive(worker_id):
             items += recovering.release_worker(engine, worker_id, None, max_crashes)
-    return Recovered(items, workers, loading.abort_abandoned(engine), bulk.finish_interrupted(engine))
+    loads, acts = loading.abort_abandoned(engine), bulk.finish_interrupted(engine)
+    _tidy(engine)
+    return Recovered(items, workers, loads, acts, tuple(failed))
 
 
-def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: int) -> int:
+def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: int, failed: list[Settled]) -> int:
     worker_id = row["id"]
     folder = engine.private_folder()
     if state is Health.FROZEN and not hosts.kill(row["pid"], row["pid_started"]):
@@ -83,12 +88,21 @@ def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: in
     if row["boot_id"] == hosts.here().boot_id and not hosts.end_descendants(worker_id):
         return 0  # somebody else's process still works on its items: they stay where they are
     started = None if state is Health.REBOOTED else _started(folder / f"{worker_id}.inflight")
-    released = recovering.release_worker(engine, worker_id, started, max_crashes)
-    for name in (f"{worker_id}.inflight", f"{worker_id}.lock"):
-        (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):
-        shutil.rmtree(folder / worker_id, ignore_errors=True)
-    return released
+    return recovering.release_worker(engine, worker_id, started, max_crashes, failed.append)
+
+
+def _tidy(engine: Engine) -> None:
+    """Files beside the store of processes that are gone and left no row behind (any more)."""
+    folder = engine.private_folder()
+    gone = {name for name in presence.names(folder) if not engine.alive(name)}
+    if not gone:
+        return
+    with engine.read() as tx:  # after the look at the locks: who was alive then may have made its row since
+        gone -= {row["id"] for row in tx.dicts("all_workers")}
+    for name in gone:
+        (folder / f"{name}.inflight").unlink(missing_ok=True)
+        shutil.rmtree(folder / name, ignore_errors=True)
+        presence.forget(folder, name)
 
 
 def _started(path: Path) -> frozenset[tuple[int, int]]:

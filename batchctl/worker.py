@@ -115,7 +115,7 @@ class Worker:
 
     def run(self) -> Ending:
         """Drain until the plan is fulfilled. Raises StoreError where the store stays unusable."""
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, self._on_signal) for number in _stopping_signals()}
         try:
             with self._member:
                 self._join()
@@ -147,7 +147,7 @@ class Worker:
                 return Ending.BUDGET
             ended = self._hand.collect(self._patience(), _GATHER, _MOST)
             self._beat()
-            self._step(ended, claim=True)
+            self._step(ended, claim=self.signal is None)
             if not len(self._hand) and self._is_dry() and (ending := self._look_ahead()) is not None:
                 return ending
 
@@ -168,7 +168,7 @@ class Worker:
         self._note(ended, recorded)
         for name in {one.item.processor for one in broken}:
             self._step([], claim=False, back=self._hand.withdraw(name))
-            self._pool.drop(name)
+            self._pool.retire(name)
         if room:
             self._seen = self._engine.changed()
             self._dry_until = 0.0 if len(items) >= room or self._alone else time.monotonic() + _POLL
@@ -257,6 +257,7 @@ class Worker:
             mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=False)
         self._hand.cancel(lost if known else self._hand.numbers, hand_back=True)
         self._member.release(unknown)
+        self._pool.sweep(self._hand.busy)
         self._recover()
         pause = _NEWS if len(self._hand) else _SOON
         self._next_beat = time.monotonic() + min(pause, self._config.worker.lease / 6)
@@ -280,10 +281,19 @@ class Worker:
     def _recover(self) -> None:
         found = recovery.recover(self._engine, own=self._member.id, max_crashes=self._config.worker.max_crashes)
         self.tally.recovered += found.items
+        for one in found.failed:
+            self._count_failed(one)
         if found.items or found.bulk:
             self._dry_until = 0.0
         with self._engine.read() as tx:
             self._suspects = self._claimer.suspect_waits(tx, self._scope)
+
+    def _count_failed(self, settled: Settled) -> None:
+        """Recovery has given up an item: that is a failure of this run, if its batch is our business."""
+        with self._engine.read() as tx:
+            batch = tx.one("batch_ref", {"no": settled.batch_no})
+        if batch is not None and self._scope.covers(settled.batch_no, batch[7], settled.organization):
+            self.tally.add(settled)
 
     def _stop(self, ending: Ending) -> Ending:
         """No more claims; what runs has the grace, then it goes back; a second signal ends it at once."""
@@ -306,3 +316,11 @@ class Worker:
         self._pool.close()
         ended = self._hand.collect(0.0, 0.0, 1 << 30)
         self._step(ended, claim=False, back=back)
+
+
+def _stopping_signals() -> list[signal.Signals]:
+    """A terminal that closes is a stop like others, unless `nohup` has us ignore it."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers

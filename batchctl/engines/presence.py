@@ -13,13 +13,41 @@ class Presence:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f"{name}.lock"
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._fd = _hold(self._path)
 
     def leave(self) -> None:
         with suppress(OSError):
             self._path.unlink()
         os.close(self._fd)
+
+
+def _hold(path: Path) -> int:
+    """Lock the file of that name. `forget` may take it away between our open and our lock; then there is a new one."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), path.stat()):
+                return fd
+        os.close(fd)
+
+
+def names(folder: Path) -> list[str]:
+    """Who is or was here: the names of all marks but the store's own locks."""
+    found = (path.stem for path in folder.glob("*.lock"))
+    return [name for name in found if name not in ("ticket", "write")]
+
+
+def forget(folder: Path, name: str) -> None:
+    """Take away the mark of a process that is gone; that of a living one stays."""
+    path = folder / f"{name}.lock"
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(fd)
 
 
 def alive(folder: Path, name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from batchctl.engines.base import Engine, Row
 from batchctl.model import AttemptOutcome, ItemError, ItemState
 from batchctl.transitions.common import event
@@ -10,12 +12,19 @@ from batchctl.transitions.recording import Settled, record
 _CHUNK = 2_000
 
 
-def release_worker(engine: Engine, worker_id: str, started: frozenset[tuple[int, int]] | None, max_crashes: int) -> int:
-    """Take everything from a worker that is gone, and its row. Returns how many items went back.
+def release_worker(
+    engine: Engine,
+    worker_id: str,
+    started: frozenset[tuple[int, int]] | None,
+    max_crashes: int,
+    on_failed: Callable[[Settled], None] | None = None,
+) -> int:
+    """Take everything from a worker that is gone, and its row. Returns how many items it still held.
 
     started      (item number, claim number) of what it had begun; None where the machine went down: nobody is to
                  blame then
     max_crashes  how many deaths alone an item may cost before it fails
+    on_failed    told of each item that has now failed
     """
     released = 0
     while True:
@@ -26,13 +35,17 @@ def release_worker(engine: Engine, worker_id: str, started: frozenset[tuple[int,
             for one, row in zip(settled, rows, strict=True):
                 if one.outcome is AttemptOutcome.CRASHED:
                     tx.run("mark_suspect", {"id": one.item_id, "alone": int(row[4])})
-            record(tx, worker_id, settled, now)
+            ours = record(tx, worker_id, settled, now)
             released += len(rows)
             if len(rows) < _CHUNK:
                 tx.run("delete_worker", {"id": worker_id})
                 if released:
                     event(tx, "recovered", now, actor=worker_id, count=released)
-                return released
+        for one in ours:
+            if on_failed is not None and one.state is ItemState.FAILED:
+                on_failed(one)
+        if len(rows) < _CHUNK:
+            return released
 
 
 def _released(row: Row, started: frozenset[tuple[int, int]] | None, max_crashes: int, now: int) -> Settled:
