@@ -145,6 +145,13 @@ def test_progress_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "june (b1): completed_with_errors, 95 completed, 5 failed\n"
 
 
+def test_items_that_tell_how_far_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    for now in (0.0, 5.0):
+        lines.show(Glimpse([batch(0)], running={"b1": [("scan.pdf", 45.0), ("b.pdf", 7.0)]}), now)
+    assert capsys.readouterr().err == "june (b1): 0/100 (0%), scan.pdf 45%, b.pdf 7%\n"
+
+
 def test_many_batches_are_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines()
     for now in (0.0, 5.0):
@@ -218,6 +225,18 @@ def test_results_on_a_terminal_harm_nobody(full: Cli, form: str) -> None:
         text = on_terminal(full, 80, "results", batch, "--format", form, "--status", "all")
         assert "k" in text
         assert not set(text) & set("\x1b\u202e")
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_bars_on_a_terminal(full: Cli, columns: int) -> None:
+    full.ok("cancel", "latest", "--store", "queue.db")
+    text = on_terminal(full, columns, "watch", "latest")
+    assert "3/3" in text
+    assert "━" in text
+    assert "cancelled" in text
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h")  # the cursor is back
+    assert max(len(line) for line in _ESCAPES.sub("", text).replace("\r", "\n").splitlines()) <= columns
+    assert "━" not in on_terminal(full, columns, "watch", "latest", "-q")
 
 
 def test_a_question_is_only_asked_at_a_terminal(full: Cli) -> None:

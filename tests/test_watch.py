@@ -85,5 +85,16 @@ def test_a_paused_batch_is_watched_while_some_of_it_runs(program: Program) -> No
     assert (answer.json["completed"], answer.json["unfinished_items"]) == (1, 1)
 
 
+def test_progress_of_single_items_is_seen(program: Program) -> None:
+    program.queue.add(1, name="june")
+    items = program.queue.claim(1)
+    with program.queue.store.engine.write() as tx:
+        tx.run("set_progress", (45.0, items[0].number, program.queue.worker, items[0].claim_no))
+    assert program("show", "june", "--json").json["items"][0]["progress"] == 45.0
+    assert "45%" in program("show", "june").out
+    (no,) = program.queue.views().unfinished()
+    assert program.queue.views().running(no, 4) == [("k1", 45.0)]
+
+
 def test_a_batch_that_is_not_there_is_4(program: Program) -> None:
     program("watch", "june", code=4)

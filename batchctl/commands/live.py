@@ -10,6 +10,7 @@ from batchctl.errors import NotFound
 from batchctl.views import Views
 
 _SHOWN = 20
+_ITEMS = 4  # of each batch, those that tell how far they are
 
 
 def live_progress(
@@ -36,13 +37,16 @@ class _Watched:
         shown = unfinished[:_SHOWN]
         ended = sorted(self._open - set(unfinished))
         self._open = (self._open | set(shown)) - set(ended)
-        batches = []
+        batches, running = [], {}
         for no in [*ended, *shown]:
             try:
-                batches.append(self._views.batch(no))
+                batch = self._views.batch(no)
             except NotFound:  # deleted while we watch
                 continue
-        return Glimpse(batches, len(unfinished) - len(shown))
+            batches.append(batch)
+            if batch["processing_items"]:
+                running[batch["id"]] = self._views.running(no, _ITEMS)
+        return Glimpse(batches, len(unfinished) - len(shown), running)
 
     def close(self) -> None:
         self._views.engine.close()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _WIDE = 76  # below this many columns the rate is left out
 _SHOWN = 12
+_DETAILED = 4  # with more batches than these, single items have no bar
+Running = Mapping[str, Sequence[tuple[str, float]]]
 
 
 class Bars:
@@ -55,13 +57,13 @@ class Bars:
             self._pace.forget(batch["id"])
         running = [batch for batch in seen.batches if batch["completed_at"] is None]
         more = seen.more + max(0, len(running) - _SHOWN)
-        self._live.update(self._rows(running[:_SHOWN], more), refresh=True)
+        self._live.update(self._rows(running[:_SHOWN], more, seen.running), refresh=True)
 
     def end(self, seen: Glimpse, now: float) -> None:
         """The last glimpse: what it shows stays on the screen."""
         self.show(seen, now)
 
-    def _rows(self, batches: Sequence[Mapping[str, Any]], more: int = 0) -> Table:
+    def _rows(self, batches: Sequence[Mapping[str, Any]], more: int = 0, running: Running | None = None) -> Table:
         from rich.table import Table
 
         wide = self._screen.width >= _WIDE
@@ -73,6 +75,8 @@ class Bars:
             table.add_column(no_wrap=True)
         for batch in batches:
             table.add_row(*self._row(batch, name, bar, wide=wide))
+            for key, done in (running or {}).get(batch["id"], ()) if len(batches) <= _DETAILED else ():
+                table.add_row(*_item_row(key, done, name, bar))
         if more:
             table.add_row(f"and {more:,} more")
         return table
@@ -104,3 +108,11 @@ class Bars:
             return "paused"
         left = self._pace.left(batch)
         return f"{remaining(left)} left" if left is not None else ""
+
+
+def _item_row(key: str, done: float, name: int, bar: int) -> list[Any]:
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    title = Text(f"  {shorten(safe(key), name - 2)}", style="dim")
+    return [title, ProgressBar(total=100, completed=done, width=bar, complete_style="blue"), Text(f"{done:.0f}%")]

@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol
 
 from batchctl.console.bars import Bars
 from batchctl.console.pace import Pace
 from batchctl.console.settings import fancy, settings
-from batchctl.console.text import percent, plural, remaining, safe
+from batchctl.console.text import percent, plural, remaining, safe, shorten
 from batchctl.errors import BatchctlError
 
 Batch = Mapping[str, Any]
@@ -25,10 +25,16 @@ _LINES = 5  # plain text: more batches than this are summed up in one line
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """What is there at one moment: batches in the contract's JSON, and how many more are unfinished beside them."""
+    """What is there at one moment.
+
+    batches   in the contract's JSON
+    more      how many are unfinished beside these
+    running   by batch id: items that tell how far they are, key and percent
+    """
 
     batches: Sequence[Batch]
     more: int = 0
+    running: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -105,12 +111,12 @@ class Lines:
             self._sum_up(open_ones, seen.more)
             return
         for batch in open_ones:
-            self._say(batch["id"], f"{label(batch)}: {self._standing(batch)}")
+            self._say(batch["id"], f"{label(batch)}: {self._standing(batch, seen)}")
 
     def end(self, seen: Glimpse, now: float) -> None:
         self.show(seen, now)
 
-    def _standing(self, batch: Batch) -> str:
+    def _standing(self, batch: Batch, seen: Glimpse) -> str:
         rate, left = self._pace.rate(batch), self._pace.left(batch)
         parts = [f"{batch['processed_items']:,}/{batch['total_items']:,} ({percent(batch['progress_percent'])})"]
         if batch["failed_items"]:
@@ -121,6 +127,7 @@ class Lines:
             parts.append(f"{rate:.1f}/s")
         if left is not None:
             parts.append(f"{remaining(left)} left")
+        parts += [f"{shorten(key, 30)} {done:.0f}%" for key, done in seen.running.get(batch["id"], ())]
         return ", ".join(parts)
 
     def _sum_up(self, batches: Sequence[Batch], more: int) -> None:

@@ -71,6 +71,11 @@ class Views:
         with self.engine.read() as tx:
             return [row[0] for row in tx.all("view_unfinished_batch_nos", {"org": self.org})]
 
+    def running(self, no: int, limit: int) -> list[tuple[str, float]]:
+        """Items that run and tell how far they are: key and percent, at most `limit`."""
+        with self.engine.read() as tx:
+            return [(row[0], row[1]) for row in tx.all("view_running", {"no": no, "limit": limit})]
+
     def gate(self, no: int) -> Gate | None:
         """What keeps a batch's items from being claimed now. Raises NotFound."""
         with self.engine.read() as tx:

@@ -280,3 +280,7 @@ SELECT batch_no, started_at, next_attempt_at, suspect, cancel_requested FROM ite
 
 -- name: view_item_holder
 SELECT worker_id FROM items WHERE id = :id;
+
+-- name: view_running
+SELECT key, progress FROM items
+WHERE batch_no = :no AND state = 'processing' AND progress IS NOT NULL ORDER BY id LIMIT :limit;
