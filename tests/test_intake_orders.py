@@ -93,7 +93,11 @@ def test_tsv_with_commas_in_its_values(tmp_path: Path) -> None:
         ("id,,name\n1,2,3\n", "o.csv:1: column 2 has no name"),
         ("id,name,id\n1,2,3\n", "o.csv:1: columns 1 and 3 have the same name 'id'"),
         ('id,name\n1,"open\n2,x\n', "o.csv:2: a quoted value begins here and never ends"),
-        ("id,name\n1,a\0b\n", "o.csv:2: holds a NUL character (is it UTF-16 without a byte order mark?)"),
+        ("\0\1\2\3" * 9, "o.csv: is no text; orders come as CSV, TSV, JSON, JSON Lines or XLSX"),
+        (
+            "id,name\n1,a\0b" + "b" * 50 + "\n",
+            "o.csv:2: holds a NUL character (is it UTF-16 without a byte order mark?)",
+        ),
         ("", "o.csv: holds no records"),
         ("id,name\n", "o.csv: holds no records"),
         ("id,name\n,x\n", "o.csv:2: 'id', its key, is empty"),
@@ -270,7 +274,7 @@ def test_positions_go_on_over_several_sources_and_the_limit_counts_all(tmp_path:
         (tmp_path / f"{name}.csv").write_text("name\nx\ny\n")
     problems = Problems()
     streams = [(name, records(str(tmp_path / f"{name}.csv"), problems, print)) for name in ("a", "b")]
-    streams.append(("--id", given_ids(["q", "r"])))
+    streams.append(("--id", given_ids(["q", "r"], problems)))
     items = list(orders(streams, limit=5, problems=problems))
     assert [(item.position, item.key, item.where) for item in items] == [
         (1, "1", "a:2"),

@@ -81,7 +81,7 @@ class WantedOrders:
             (sources.name_of(source), sources.records(source, problems, console.note)) for source in self.sources
         ]
         if self.ids:
-            streams.append(("--id", orders.given_ids(self.ids)))
+            streams.append(("--id", orders.given_ids(self.ids, problems)))
         return orders.orders(
             streams,
             key_fields=orders.split_fields(self.key),

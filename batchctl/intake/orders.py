@@ -10,6 +10,7 @@ import msgspec
 
 from batchctl.errors import UsageError
 from batchctl.intake.keys import NoKey, default_fields, key_of, plain
+from batchctl.intake.names import is_utf8, readable
 from batchctl.intake.problems import Problems
 from batchctl.intake.records import Record
 from batchctl.model import Incoming
@@ -66,9 +67,12 @@ def _items(
         yield Incoming(key, position, payload, where, explicit)
 
 
-def given_ids(ids: Sequence[str]) -> Iterator[Record]:
-    """`--id X` as records `{"id": "X"}`."""
+def given_ids(ids: Sequence[str], problems: Problems) -> Iterator[Record]:
+    """`--id X` as records `{"id": "X"}`; what is not UTF-8 goes to `problems`."""
     for number, value in enumerate(ids, 1):
+        if not is_utf8(value):
+            problems.add(f"--id:{number}", f"{readable(value)!r} is not UTF-8")
+            continue
         record = {"id": value}
         yield number, msgspec.json.encode(record).decode(), record
 

@@ -14,7 +14,7 @@ from batchctl.intake import delimited, jsonlines, jsonvalues, xlsx
 from batchctl.intake.names import readable
 from batchctl.intake.problems import Problems
 from batchctl.intake.records import NotARecord, Record, object_of
-from batchctl.intake.text import bom_length, encoding_of
+from batchctl.intake.text import bom_length, encoding_of, is_binary
 
 _HEAD = 1 << 20
 _LINES = 20  # that are looked at to tell JSON Lines from objects over several lines
@@ -96,6 +96,8 @@ def _read(stream: BinaryIO, name: str, suffix: str, problems: Problems, note: No
         yield from jsonlines.read(stream, name, problems)
     elif _is_json(head, suffix):
         yield from jsonvalues.read(stream, name, problems)
+    elif is_binary(head):
+        problems.add(name, "is no text; orders come as CSV, TSV, JSON, JSON Lines or XLSX")
     else:
         yield from _delimited(stream, name, suffix, problems, note)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -12,6 +11,7 @@ from typing import Any
 
 from batchctl.config.structs import Config, ProcessorConfig
 from batchctl.errors import InvalidInput, UsageError
+from batchctl.intake.names import is_utf8, readable
 
 INLINE = "inline:"
 
@@ -48,20 +48,12 @@ def inline(words: Sequence[str], folder: str, settings: Mapping[str, Any]) -> Ta
 
     if not words or not words[0]:
         raise UsageError("there is no command after --", hint="as in `batchctl enqueue files *.log -- gzip -k {}`")
-    for text in (*words, folder):
-        if not _utf8(text):
-            raise InvalidInput(f"{text!r}: the command and its folder must be UTF-8", hint="put it into a script")
+    for text in (*words, folder, *settings.values()):
+        if isinstance(text, str) and not is_utf8(text):
+            raise InvalidInput(f"{readable(text)}: the command must be UTF-8, and its folder", hint="use a script")
     definition = json.dumps({"command": list(words), "folder": folder, **settings}, ensure_ascii=False)
     name = INLINE + (PurePath(words[0]).name or words[0])
     return Target(name, configured(definition), definition)
-
-
-def _utf8(text: str) -> bool:
-    try:
-        os.fsencode(text).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _place(config: Config) -> str:

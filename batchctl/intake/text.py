@@ -6,6 +6,7 @@ import codecs
 from typing import BinaryIO
 
 _BLOCK = 1 << 20
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -28,6 +29,13 @@ def encoding_of(stream: BinaryIO) -> str:
         if _fits(stream, codec):
             return codec
     return "latin-1"
+
+
+def is_binary(head: bytes) -> bool:
+    """Whether so many bytes are control characters that no one wrote it as text. A byte order mark makes it text."""
+    if any(head.startswith(mark) for mark, _ in _MARKS):
+        return False
+    return len(head) - len(head.translate(None, _CONTROLS)) > len(head) // 20
 
 
 def bom_length(head: bytes) -> int:
