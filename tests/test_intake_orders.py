@@ -95,7 +95,7 @@ def test_tsv_with_commas_in_its_values(tmp_path: Path) -> None:
         ('id,name\n1,"open\n2,x\n', "o.csv:2: a quoted value begins here and never ends"),
         ("\0\1\2\3" * 9, "o.csv: is no text; orders come as CSV, TSV, JSON, JSON Lines or XLSX"),
         (
-            "id,name\n1,a\0b" + "b" * 50 + "\n",
+            "id,name\n1,a\0bbbbbbbbbbbbbbbbbbbbbbbbbb\n",
             "o.csv:2: holds a NUL character (is it UTF-16 without a byte order mark?)",
         ),
         ("", "o.csv: holds no records"),
@@ -294,12 +294,13 @@ def test_only_so_many_reasons_are_listed_but_all_are_counted(tmp_path: Path) -> 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda name: name.strip() == name)
 VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\r\t"))
 
 
 @settings(max_examples=150, deadline=None)
 @given(
     names=st.lists(NAMES, min_size=2, max_size=5, unique=True).filter(lambda names: not names[0].startswith("sep=")),
-    rows=st.lists(st.lists(VALUES, min_size=5, max_size=5), min_size=1, max_size=8),
+    rows=st.lists(st.lists(CELLS, min_size=5, max_size=5), min_size=1, max_size=8),
     delimiter=st.sampled_from(",;\t|"),
 )
 def test_what_csv_writes_is_read_back(
