@@ -163,6 +163,7 @@ class Worker:
         settled = [settle(one, self._pool.policy(one.item)) for one in ended]
         settled += [give_back(item, now) for item in back or ()]
         broken = [one for one in ended if isinstance(one.outcome, Broken)]
+        seen = self._engine.changed()  # before: a commit of others after it must not be missed
         recorded, items = self._commit(settled, broken, room, now)
         self._hand.recorded(ended)
         self._note(ended, recorded)
@@ -170,8 +171,10 @@ class Worker:
             self._step([], claim=False, back=self._hand.withdraw(name))
             self._pool.retire(name)
         if room:
-            self._seen = self._engine.changed()
+            self._seen = seen
             self._dry_until = 0.0 if len(items) >= room or self._alone else time.monotonic() + _POLL
+        if items:
+            self._next_beat = min(self._next_beat, time.monotonic() + _NEWS)
         self._hand.give(items)
 
     def _commit(

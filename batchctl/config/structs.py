@@ -58,7 +58,8 @@ class CommandSpec:
 
 @dataclass(frozen=True, slots=True)
 class HttpSpec:
-    """A request. One of json, form, body, file is set, or form with file, or none; `has_json` tells `json: null` from no json.
+    """A request. One of json, form, body, file is set, or form with file, or none; `has_json` tells `json: null` from
+    no json.
 
     url, params, headers, json, form, body, file   templates (url with `url=True`)
     success, result, retry_if, permanent_if        expressions over status, headers, body and the item's scope
