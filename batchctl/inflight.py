@@ -30,14 +30,18 @@ class Mark:
 
 
 class InFlight:
-    """A file of fixed records. Any process that may write it can map it; a slot has one writer at a time."""
+    """A file of fixed records. Any process that may write it can map it; a slot has one writer at a time.
+
+    Raises OSError where the file can't be made or opened.
+    """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         fd = os.open(path, flags, 0o600)
         try:
             if create:
-                os.ftruncate(fd, SLOTS * _RECORD.size)
+                # Not sparse: on a disk that fills up later, writing to a hole of a mapping would kill us (SIGBUS).
+                os.posix_fallocate(fd, 0, SLOTS * _RECORD.size)
             self._map = mmap.mmap(fd, SLOTS * _RECORD.size)
         finally:
             os.close(fd)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from batchctl import hosts
 from batchctl.engines.base import Engine, Presence, Tx
+from batchctl.errors import StoreError, StoreFull, StoreReadOnly
 from batchctl.inflight import InFlight
 from batchctl.transitions.recovering import hand_back
 
 
 class Membership:
-    """Enter it to join, leave it to go; a `kill -9` leaves the row, the files and a free lock for recovery."""
+    """Enter it to join, leave it to go; a `kill -9` leaves the row, the files and a free lock for recovery.
+
+    Raises StoreError where the files beside the store can't be made.
+    """
 
     def __init__(self, engine: Engine, lease: float, concurrency: int, processors: list[str]) -> None:
         self.id = "w" + secrets.token_hex(8)
@@ -28,14 +34,28 @@ class Membership:
         self._concurrency = concurrency
         self._processors = processors
         self._presence: Presence | None = None
-        self.inflight = InFlight(self._marks, create=True)
+        with self._made():
+            self.inflight = InFlight(self._marks, create=True)
 
     def __enter__(self) -> Membership:
-        self._presence = self._engine.presence(self.id)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        with self._engine.write() as tx:
-            self._insert(tx)
+        with self._made():
+            self._presence = self._engine.presence(self.id)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            with self._engine.write() as tx:
+                self._insert(tx)
         return self
+
+    @contextmanager
+    def _made(self) -> Iterator[None]:
+        """Nothing stays behind where joining fails."""
+        try:
+            yield
+        except OSError as error:
+            self._clear()
+            raise _unusable(error) from error
+        except BaseException:
+            self._clear()
+            raise
 
     def _insert(self, tx: Tx) -> None:
         host = hosts.here()
@@ -89,7 +109,19 @@ class Membership:
                 if not tx.all("held_by_worker", {"worker_id": self.id}):
                     tx.run("delete_worker", {"id": self.id})
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self._marks.unlink(missing_ok=True)
-            if self._presence is not None:
-                self._presence.leave()
+            self._clear()
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._marks.unlink(missing_ok=True)
+        if self._presence is not None:
+            self._presence.leave()
+
+
+def _unusable(error: OSError) -> StoreError:
+    where = error.filename or "the folder beside the store"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"{where}: no space left on its disk", hint="free some space, then run the command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StoreReadOnly(f"{where}: may not be written", hint="check the owner and mode of the store's folder")
+    return StoreError(f"{where}: {error.strerror}", hint="check the folder beside the store and its disk")

@@ -6,6 +6,7 @@ All writes go through the main thread's connection. One transaction records what
 from __future__ import annotations
 
 import math
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -110,6 +111,7 @@ class Worker:
         self._control = -1
         self._suspects = True
         self._alone = False
+        self._short = False
         self._next_beat = 0.0
         self._deadline = math.inf if plan.max_time is None else time.monotonic() + plan.max_time
 
@@ -148,7 +150,7 @@ class Worker:
             ended = self._hand.collect(self._patience(), _GATHER, _MOST)
             self._beat()
             self._step(ended, claim=self.signal is None)
-            if not len(self._hand) and self._is_dry() and (ending := self._look_ahead()) is not None:
+            if not len(self._hand) and (self._short or self._is_dry()) and (ending := self._look_ahead()) is not None:
                 return ending
 
     def _spent(self) -> bool:
@@ -210,6 +212,8 @@ class Worker:
         return items
 
     def _room(self) -> int:
+        if self._short:
+            return 0
         if len(self._hand) and (self._alone or self._suspects):
             return 0  # a suspect runs alone, and one that waits needs empty hands
         room = self._hand.room()
@@ -241,6 +245,8 @@ class Worker:
         with self._engine.read() as tx:
             facts = outlook.facts(tx)
         left = outlook.judge(facts, self._scope)
+        if self._short and left is outlook.Left.WAIT and not self._plan.forever:
+            raise _too_little_space(self._config.worker.min_free)
         if self._plan.forever or (left is outlook.Left.WAIT and not self._plan.no_wait):
             due = _SOON if facts.next_due is None else (facts.next_due - self._engine.now()) / 1000
             self._dry_until = time.monotonic() + min(_SOON, max(0.01, due))  # others' commits are seen before
@@ -261,6 +267,7 @@ class Worker:
         self._hand.cancel(lost if known else self._hand.numbers, hand_back=True)
         self._member.release(unknown)
         self._pool.sweep(self._hand.busy)
+        self._short = shutil.disk_usage(self._engine.private_folder()).free < self._config.worker.min_free
         self._recover()
         pause = _NEWS if len(self._hand) else _SOON
         self._next_beat = time.monotonic() + min(pause, self._config.worker.lease / 6)
@@ -327,3 +334,10 @@ def _stopping_signals() -> list[signal.Signals]:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     return numbers
+
+
+def _too_little_space(least: int) -> StoreFull:
+    return StoreFull(
+        f"the store's disk has less than {least / 1_000_000:,.0f} MB left (worker.min_free): nothing more is started",
+        hint="free some space, or lower worker.min_free in the config",
+    )

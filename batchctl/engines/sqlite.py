@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from batchctl.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, St
 
 BUSY_SECONDS = 30.0
 _BULK_ROWS = 500
+_SMALLEST = 65_536  # bytes that the shared-memory file of WAL mode may need
 _APPLICATION_ID = 0x62617463  # "batc": tells a store from any other SQLite file
 
 
@@ -260,6 +262,8 @@ def _locked(path: Path) -> StoreLocked:
 
 def _store_error(path: Path, error: sqlite3.Error) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and _disk_is_full(path):
+        code = sqlite3.SQLITE_FULL  # what SQLite needs beside the file did not fit
     match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return _locked(path)
@@ -281,3 +285,10 @@ def _store_error(path: Path, error: sqlite3.Error) -> Exception:
     if isinstance(error, sqlite3.OperationalError):
         return StoreError(f"{path}: {error}")
     return error
+
+
+def _disk_is_full(path: Path) -> bool:
+    """Not even the smallest of SQLite's files would fit."""
+    with suppress(OSError):
+        return shutil.disk_usage(path.parent).free < _SMALLEST
+    return False

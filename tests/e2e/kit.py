@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 from conftest import Cli
@@ -38,6 +40,7 @@ class Scene:
 
     cli: Cli
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+    store_name: str = "q.db"
     _files: int = 0
 
     @property
@@ -46,7 +49,7 @@ class Scene:
 
     @property
     def store(self) -> Path:
-        return self.folder / "q.db"
+        return self.folder / self.store_name
 
     # -- the program
 
@@ -169,6 +172,20 @@ def kill9(process: subprocess.Popen[str]) -> None:
     """The power button of a process."""
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A local server; its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def audit(scene: Scene, *, finished: bool = True) -> None:

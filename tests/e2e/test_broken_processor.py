@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from e2e.conftest import CONFIG
-from e2e.kit import Scene, audit, finish
+from e2e.kit import Scene, audit, finish, serving
 
 
 def _waits(scene: Scene, batch: str, items: int) -> None:
@@ -88,6 +89,28 @@ def test_a_missing_variable_and_its_arrival(scene: Scene) -> None:
     scene.drain(code=3)
     _waits(scene, batch, 2)
     assert scene.drain(TOKEN="open-sesame")["completed"] == 2  # noqa: S106 - a fairy tale's
+    audit(scene)
+
+
+def test_a_token_that_is_refused_and_its_successor(scene: Scene) -> None:
+    class Door(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.headers["Authorization"] == "Bearer open-sesame" else 401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Door) as url:
+        get = f'{{http: {{url: "{url}", headers: {{Authorization: "Bearer ${{TOKEN}}"}}}}}}'
+        scene.cli.config(CONFIG + f"  get: {get}\n")
+        batch = scene.enqueue(3, processor="get")
+        scene.drain(code=3, TOKEN="open-barley")  # noqa: S106 - a fairy tale's
+        _waits(scene, batch, 3)
+        scene.drain(code=3, TOKEN="open-barley")  # noqa: S106 - as above
+        _waits(scene, batch, 3)
+        assert scene.drain(TOKEN="open-sesame")["completed"] == 3  # noqa: S106 - as above
     audit(scene)
 
 

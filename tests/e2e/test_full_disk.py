@@ -1,0 +1,149 @@
+"""A full disk: exit code 5 with the next step, and nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.conftest import CONFIG
+from e2e.kit import Scene, audit, eventually, finish
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def small(scene: Scene) -> Iterator[Scene]:
+    """The store lies on a disk of its own, of 3 MB."""
+    disk = scene.folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    scene.store_name = "disk/q.db"
+    scene.cli.env["BATCHCTL_STORE"] = "disk/q.db"
+    yield scene
+    scene.close()
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def _fill(scene: Scene) -> Path:
+    """Until not a byte is left."""
+    path = scene.folder / "disk" / "ballast"
+    with path.open("wb", buffering=0) as ballast:
+        for size in (MEGABYTE, 4096, 1):
+            try:
+                while ballast.write(b"x" * size) == size:
+                    pass
+            except OSError:
+                continue
+    return path
+
+
+def test_an_enqueue_that_does_not_fit_leaves_nothing(small: Scene) -> None:
+    small.enqueue(1)
+    lines = (f'{{"id": {n}, "text": "{"x" * 200}"}}\n' for n in range(30_000))
+    (small.folder / "many.jsonl").write_text("".join(lines))
+    problem = small.cli.json("enqueue", "orders", "many.jsonl", "-p", "deed", code=5)["error"]
+    assert problem["type"] == "StoreFull"
+    assert small.cli.json("list")["total"] == 1
+    subprocess.run(["mount", "-o", "remount,size=30m", str(small.store.parent)], check=True)
+    assert small.drain()["completed"] == 1
+    audit(small)
+
+
+def test_commands_say_what_to_do(small: Scene) -> None:
+    small.enqueue(3)
+    ballast = _fill(small)
+    for args in (("run",), ("enqueue", "orders", "--id", "9", "-p", "deed"), ("pause", "latest")):
+        done = small.cli.run(*args)
+        assert done.returncode == 5, (args, done.stderr)
+        assert "space" in done.stderr
+        assert "hint: " in done.stderr
+        assert "Traceback" not in done.stderr
+    assert small.ran() == []
+    ballast.unlink()
+    assert small.states() == {"pending": 3}
+    assert small.drain()["completed"] == 3
+    audit(small)
+
+
+@pytest.mark.parametrize("left", [70_000, 140_000, 200_000])
+def test_a_disk_with_room_for_a_part_is_no_better(small: Scene, left: int) -> None:
+    """What a worker keeps beside the store needs room too; it never meets its end in the middle of an item."""
+    small.enqueue(2)
+    ballast = _fill(small)
+    os.truncate(ballast, ballast.stat().st_size - left)
+    done = small.cli.run("run")
+    assert done.returncode in (0, 5), done.stderr
+    assert done.returncode == 0 or "hint: free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    ballast.unlink()
+    small.drain()
+    assert small.states() == {"completed": 2}
+    audit(small)
+
+
+def test_what_ends_while_the_disk_is_full_is_kept_until_there_is_room(small: Scene) -> None:
+    small.enqueue([{"id": 1, "hold": "go"}, {"id": 2, "hold": "go"}, {"id": 3}])
+    worker = small.worker("-j", "2")
+    small.holds(2)
+    ballast = _fill(small)
+    small.touch("go")
+    eventually(lambda: len(small.lines("done")) == 2, "both have ended")
+    assert worker.poll() is None
+    ballast.unlink()
+    finish(worker, 0)
+    assert small.states() == {"completed": 3}
+    assert len(small.ran()) == 3
+    audit(small)
+
+
+def test_a_worker_that_gives_up_loses_nothing(small: Scene) -> None:
+    small.enqueue([{"id": 1, "hold": "go"}, {"id": 2}])
+    worker = small.worker("-j", "1", "--grace", "0s")
+    small.holds(1)
+    ballast = _fill(small)
+    small.touch("go")
+    eventually(lambda: small.lines("done"), "it has ended")
+    worker.send_signal(signal.SIGINT)
+    worker.send_signal(signal.SIGTERM)  # the second signal: it does not try any longer
+    finish(worker, 5)
+    ballast.unlink()
+    small.drain()
+    assert small.states() == {"completed": 2}
+    audit(small)
+
+
+def test_a_limit_on_file_sizes_is_a_full_disk_too(scene: Scene) -> None:
+    scene.enqueue(1)
+    (scene.folder / "many.jsonl").write_text("".join(f'{{"id": {n}}}\n' for n in range(20_000)))
+    enqueue = [sys.executable, "-m", "batchctl", "enqueue", "orders", "many.jsonl", "-p", "deed"]
+    limited = ["sh", "-c", 'ulimit -f 1000 && exec "$@"', "sh", *enqueue]
+    done = subprocess.run(
+        limited, cwd=scene.folder, env=scene.cli.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 5, done.stderr
+    assert "hint: " in done.stderr
+    assert scene.cli.json("list")["total"] == 1
+    assert scene.drain()["completed"] == 1
+    audit(scene)
+
+
+def test_nothing_is_started_while_the_disk_has_too_little(scene: Scene) -> None:
+    scene.cli.config(CONFIG.replace("min_free: 0", "min_free: 1000000GB"))
+    assert scene.drain()["completed"] == 0
+    scene.enqueue(1)
+    problem = scene.drain(code=5)["error"]
+    assert problem["type"] == "StoreFull"
+    assert "min_free" in scene.cli.run("run").stderr
+    assert scene.ran() == []
+    scene.cli.config(CONFIG)
+    assert scene.drain()["completed"] == 1
+    assert scene.drain(code=0)["completed"] == 0
+    audit(scene)
