@@ -1,4 +1,8 @@
-"""cancel and retry: a flag in one commit, then chunk after chunk; recovery finishes what was interrupted."""
+"""cancel and retry: a flag in one commit, then chunk after chunk; recovery finishes what was interrupted.
+
+Whoever does an act shows its token in the batch's row, and looks at it before each chunk: an act that another one has
+replaced or taken over stops there.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,12 @@ import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from batchctl.engines.base import Engine, Row, Tx
+from batchctl.errors import UsageError
 from batchctl.model import ItemState
 from batchctl.transitions.common import event, open_group, wake
 from batchctl.transitions.recording import change_counts, count_final
@@ -38,64 +44,121 @@ class Selection:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """A bulk act in this process's hands."""
+
+    engine: Engine
+    batch_no: int
+    kind: str
+    token: str
+
+    def _params(self) -> dict[str, Any]:
+        return {"no": self.batch_no, "bulk": self.kind, "loader": self.token}
+
+    def ours(self, tx: Tx) -> bool:
+        return tx.value("bulk_is_ours", self._params()) is not None
+
+    def end(self, tx: Tx) -> None:
+        tx.run("end_bulk", self._params())
+        change_counts(tx, self.batch_no, Counter(), self.engine.now())
+
+
 @contextmanager
 def _presence(engine: Engine) -> Iterator[str]:
-    """While it lasts, recovery leaves the bulk act to us."""
-    name = "l" + secrets.token_hex(8)
-    presence = engine.presence(name)
+    """A token; while it lasts, recovery leaves the bulk act to us."""
+    token = "l" + secrets.token_hex(8)
+    presence = engine.presence(token)
     try:
-        yield name
+        yield token
     finally:
         presence.leave()
 
 
 def cancel_batch(engine: Engine, batch_no: int, actor: str | None) -> int:
     """End all that waits and tell what runs. Returns how many items ended at once; 0 where the batch was finished."""
-    with _presence(engine) as loader:
+    with _presence(engine) as token:
         with engine.write() as tx:
             now = engine.now()
-            row = tx.one("begin_cancel", {"no": batch_no, "now": now, "loader": loader})
+            row = tx.one("begin_cancel", {"no": batch_no, "now": now, "loader": token})
             if row is None:
                 return 0
             tx.run("gate_cancel", {"no": batch_no})
             told = tx.run("tell_held_of_batch", {"no": batch_no})
             tx.run("raise_control")
             event(tx, "cancel", now, organization=row[0], batch_no=batch_no, actor=actor, detail={"running": told})
-        return _cancel_rest(engine, batch_no)
+        return _cancel_rest(_Act(engine, batch_no, "cancel", token))
 
 
-def _cancel_rest(engine: Engine, batch_no: int) -> int:
+def _cancel_rest(act: _Act) -> int:
     ended = 0
     while True:
-        with engine.write() as tx:
-            now = engine.now()
-            params = {"no": batch_no, "now": now, "limit": _CHUNK}
+        with act.engine.write() as tx:
+            if not act.ours(tx):
+                return ended
+            now = act.engine.now()
+            params = {"no": act.batch_no, "now": now, "limit": _CHUNK}
             chunk = tx.run("cancel_pending", params)
             if chunk < _CHUNK:
                 chunk += tx.run("cancel_suspects", params) + tx.run("cancel_waiting", params)
-            ended += chunk
             if not chunk:
-                tx.run("end_bulk", {"no": batch_no})
-            change_counts(tx, batch_no, Counter({ItemState.CANCELLED: chunk}), now)
-        if not chunk:
-            return ended
+                act.end(tx)
+                return ended
+            change_counts(tx, act.batch_no, Counter({ItemState.CANCELLED: chunk}), now)
+            ended += chunk
 
 
 def cancel_items(engine: Engine, item_ids: Collection[int], actor: str | None) -> int:
     """Cancel single items: what waits ends at once, what runs is told. Returns how many ended at once."""
-    ended = 0
-    with engine.write() as tx:
-        now = engine.now()
-        for number in item_ids:
-            row = tx.one("cancel_item", {"id": number, "now": now})
-            if row:
-                ended += 1
-                count_final(tx, [(row[0], ItemState.CANCELLED)], now)
-                event(tx, "cancel", now, organization=row[1], batch_no=row[0], item_id=number, actor=actor)
-            else:
-                tx.run("tell_item", {"id": number})
-        tx.run("raise_control")
+    ended, left = 0, iter(item_ids)
+    while chunk := list(islice(left, _CHUNK)):
+        with engine.write() as tx:
+            ended += sum(_cancel_item(tx, number, actor, engine.now()) for number in chunk)
+            tx.run("raise_control")
     return ended
+
+
+def _cancel_item(tx: Tx, number: int, actor: str | None, now: int) -> bool:
+    row = tx.one("cancel_item", {"id": number, "now": now})
+    if row is None:
+        tx.run("tell_item", {"id": number})
+        return False
+    count_final(tx, [(row[0], ItemState.CANCELLED)], now)
+    event(tx, "cancel", now, organization=row[1], batch_no=row[0], item_id=number, actor=actor)
+    return True
+
+
+@dataclass(slots=True)
+class _Retry:
+    """A retry and how far it has come; stored with the batch, so that recovery goes on from there.
+
+    payloads   key → JSON text: only items with these keys, with this payload and a new idempotency key
+    files      item number → JSON text of the file's facts as they are now
+    bound      payloads or files go with it: where its process dies, nobody can go on
+    """
+
+    selection: Selection
+    actor: str | None
+    from_start: bool
+    payloads: Mapping[str, str] | None = field(default=None, repr=False)
+    files: Mapping[int, str] | None = field(default=None, repr=False)
+    bound: bool = False
+    after: int = 0
+    count: int = 0
+
+    def detail(self) -> str:
+        facts = {"actor": self.actor, "from_start": self.from_start, "bound": self.bound}
+        return json.dumps(facts | {"after": self.after, "count": self.count, "selection": asdict(self.selection)})
+
+    @staticmethod
+    def of(detail: str) -> _Retry:
+        facts = json.loads(detail)
+        chosen = facts.pop("selection")
+        chosen["ids"] = None if chosen["ids"] is None else tuple(chosen["ids"])
+        return _Retry(Selection(**chosen), **facts)
+
+    def wants(self, key: str) -> bool:
+        return self.payloads is None or key in self.payloads
 
 
 def retry(
@@ -112,86 +175,110 @@ def retry(
 
     payloads   key → JSON text: only items with these keys, with this payload and a new idempotency key
     files      item number → JSON text of the file's facts as they are now (`--reread`)
+
+    Raises UsageError where another process cancels or retries the batch at this moment.
     """
-    detail = None if payloads or files else json.dumps(asdict(selection))
-    with _presence(engine) as loader:
-        if not _any(engine, batch_no, selection):
-            return 0
-        with engine.write() as tx:
-            row = tx.one("begin_retry", {"no": batch_no, "detail": detail, "loader": loader})
-            if row is None:
-                return 0
-            open_group(tx, batch_no, engine.now())
-        count = _retry_rest(engine, batch_no, selection, payloads, files, from_start=from_start)
-        with engine.write() as tx:
-            event(tx, "retry", engine.now(), organization=row[0], batch_no=batch_no, actor=actor, count=count)
-            tx.run("raise_control")
-        return count
-
-
-def _any(engine: Engine, batch_no: int, selection: Selection) -> bool:
+    bound = payloads is not None or files is not None
+    plan = _Retry(selection, actor, from_start, payloads, files, bound)
     with engine.read() as tx:
-        return bool(tx.all("retriable_items", {"no": batch_no, "after": 0, "limit": 1} | selection.params()))
-
-
-def _retry_rest(
-    engine: Engine,
-    batch_no: int,
-    selection: Selection,
-    payloads: Mapping[str, str] | None,
-    files: Mapping[int, str] | None,
-    *,
-    from_start: bool,
-) -> int:
-    count, after = 0, 0
-    while True:
+        left = tx.all("bulk_of_batch", {"no": batch_no})
+    _finish(engine, left)
+    if not _any(engine, batch_no, plan):
+        return 0
+    with _presence(engine) as token:
         with engine.write() as tx:
-            page = {"no": batch_no, "after": after, "limit": _CHUNK}
-            rows = tx.all("retriable_items", page | selection.params())
-            chosen = rows if payloads is None else [row for row in rows if row[2] in payloads]
-            _reopen(tx, batch_no, chosen, engine.now())
-            for number, _, key in chosen:
-                if payloads is not None:
-                    tx.run("new_payload", {"id": number, "payload": payloads[key]})
-                if files is not None and number in files:
-                    tx.run("reread_file", {"id": number, "file": files[number]})
-            if from_start:
-                tx.many("forget_steps", [(row[0],) for row in chosen])
-            if not rows:
-                tx.run("end_bulk", {"no": batch_no})
-                change_counts(tx, batch_no, Counter(), engine.now())
-                return count
-            count += len(chosen)
-            after = rows[-1][0]
+            if not tx.run("begin_retry", {"no": batch_no, "detail": plan.detail(), "loader": token}):
+                raise UsageError(
+                    "the batch is being cancelled or retried by another command", hint="try again when that is done"
+                )
+            open_group(tx, batch_no, engine.now())
+        return _retry_rest(_Act(engine, batch_no, "retry", token), plan)
 
 
-def _reopen(tx: Tx, batch_no: int, rows: list[Row], now: int) -> None:
+def _any(engine: Engine, batch_no: int, plan: _Retry) -> bool:
+    with engine.read() as tx:
+        if plan.payloads is None:
+            return bool(tx.all("retriable_items", {"no": batch_no, "after": 0, "limit": 1} | plan.selection.params()))
+        page = {"no": batch_no, "after": 0, "limit": -1} | plan.selection.params()
+        return any(plan.wants(key) for _, _, key in tx.stream("retriable_items", page))
+
+
+def _retry_rest(act: _Act, plan: _Retry) -> int:
+    chosen = plan.selection.params()
+    while True:
+        with act.engine.read() as tx:  # the search may be long: it must not hold the write lock
+            page = tx.all("retriable_items", chosen | {"no": act.batch_no, "after": plan.after, "limit": _CHUNK})
+        with act.engine.write() as tx:
+            ours = act.ours(tx)
+            if ours and page:
+                found = tx.all("still_retriable", chosen | {"ids": json.dumps([row[0] for row in page])})
+                _send_back(tx, act, plan, [row for row in found if plan.wants(row[2])])
+                plan.after = page[-1][0]
+                tx.run("note_bulk_progress", {"no": act.batch_no, "detail": plan.detail()})
+                continue
+            _note_retry(tx, act, plan)
+            if ours:
+                act.end(tx)
+            return plan.count
+
+
+def _send_back(tx: Tx, act: _Act, plan: _Retry, rows: list[Row]) -> None:
     if not rows:
         return
-    tx.many("retry_item", [(row[0],) for row in rows])
-    tx.many("drop_result", [(row[0],) for row in rows])
+    ids = [(row[0],) for row in rows]
+    tx.many("retry_item", ids)
+    tx.many("drop_result", ids)
+    if plan.from_start:
+        tx.many("forget_steps", ids)
+    for number, _, key in rows:
+        if plan.payloads is not None:
+            tx.run("new_payload", {"id": number, "payload": plan.payloads[key]})
+        if plan.files is not None and number in plan.files:
+            tx.run("reread_file", {"id": number, "file": plan.files[number]})
     taken = Counter(ItemState(row[1]) for row in rows)
-    change_counts(tx, batch_no, Counter({state: -number for state, number in taken.items()}), now)
-    wake(tx, batch_no)
+    change = Counter({state: -number for state, number in taken.items()})
+    change_counts(tx, act.batch_no, change, act.engine.now())
+    wake(tx, act.batch_no)
+    plan.count += len(rows)
+
+
+def _note_retry(tx: Tx, act: _Act, plan: _Retry) -> None:
+    organization = tx.value("batch_organization", {"no": act.batch_no})
+    now = act.engine.now()
+    event(tx, "retry", now, organization=organization, batch_no=act.batch_no, actor=plan.actor, count=plan.count)
+    tx.run("raise_control")
 
 
 def finish_interrupted(engine: Engine) -> int:
     """Go on with bulk acts whose process is gone. Returns how many."""
     with engine.read() as tx:
         left = tx.all("bulk_left")
+    return _finish(engine, left)
+
+
+def _finish(engine: Engine, left: list[Row]) -> int:
     finished = 0
-    for batch_no, kind, detail, loader in left:
-        if loader and engine.alive(loader):
+    for batch_no, kind, gone in left:
+        if engine.alive(gone):
             continue
-        finished += 1
-        if kind == "cancel":
-            _cancel_rest(engine, batch_no)
-        elif detail:
-            chosen = json.loads(detail)
-            chosen["ids"] = None if chosen["ids"] is None else tuple(chosen["ids"])
-            _retry_rest(engine, batch_no, Selection(**chosen), None, None, from_start=False)
-        else:
-            with engine.write() as tx:
-                tx.run("end_bulk", {"no": batch_no})
-                change_counts(tx, batch_no, Counter(), engine.now())
+        with _presence(engine) as token:
+            with engine.write() as tx:  # it may have ended since we looked, or somebody else goes on with it
+                row = tx.one("take_bulk_over", {"no": batch_no, "bulk": kind, "loader": token, "gone": gone})
+            if row is not None:
+                finished += 1
+                _go_on(_Act(engine, batch_no, kind, token), row[0])
     return finished
+
+
+def _go_on(act: _Act, detail: str) -> None:
+    if act.kind == "cancel":
+        _cancel_rest(act)
+        return
+    plan = _Retry.of(detail)
+    if not plan.bound:
+        _retry_rest(act, plan)
+        return
+    with act.engine.write() as tx:
+        if act.ours(tx):
+            _note_retry(tx, act, plan)
+            act.end(tx)

@@ -81,12 +81,11 @@ class Claimer:
         promote(tx, now)
         rooms = self._rooms(tx, scope)
         rows: list[Row] = []
-        while len(rows) < limit:
-            candidate = _next(tx, scope, rooms)
-            if candidate is None:
-                break
-            taken = self._take(tx, candidate, limit - len(rows), rooms, now)
-            rows += taken
+        if limit > 0:
+            for candidate in _candidates(tx, scope, rooms):
+                rows += self._take(tx, candidate, limit - len(rows), rooms, now)
+                if len(rows) >= limit:
+                    break
         return self._items(tx, rows)
 
     def claim_suspect(self, tx: Tx, scope: Scope, now: int) -> Item | None:
@@ -134,7 +133,7 @@ class Claimer:
             rooms[group.processor] -= len(taken)
             tx.run(
                 "advance_turn",
-                {"priority": group.priority, "organization": group.organization, "count": len(taken)},
+                {"priority": group.priority, "organization": group.organization, "count": len(taken), "grace": _TURN},
             )
             _begin(tx, group.batch_no, now, started=group.started)
         return sorted(taken)
@@ -208,19 +207,29 @@ def _begin(tx: Tx, batch_no: int, now: int, *, started: bool) -> None:
         tx.run("batch_started", {"batch_no": batch_no, "now": now})
 
 
-def _next(tx: Tx, scope: Scope, rooms: Mapping[str, int]) -> _Candidate | None:
-    able = [name for name, room in rooms.items() if room > 0]
-    return _next_of_all(tx, scope, able) if scope.batch_nos is None else _next_named(tx, scope, able)
+def _candidates(tx: Tx, scope: Scope, rooms: Mapping[str, int]) -> Iterator[_Candidate]:
+    """Open groups in order. What is taken from one moves its organization's turn, and so the next."""
+    if scope.batch_nos is not None:
+        yield from _named(tx, scope, rooms)
+        return
+    while candidate := _next_of_all(tx, scope, [name for name, room in rooms.items() if room > 0]):
+        yield candidate
 
 
-def _next_named(tx: Tx, scope: Scope, able: Collection[str]) -> _Candidate | None:
-    groups = tx.all("named_groups", {"batch_nos": json.dumps(scope.batch_nos)})
-    rows = [row for row in groups if row[0] in able and scope.organization in (None, row[3])]
-    if not rows:
-        return None
-    first = rows[0]
-    shared = any(row[1] == first[1] and row[3] != first[3] for row in rows[1:])
-    processor, priority, turn, organization, batch_no, started = first
+def _named(tx: Tx, scope: Scope, rooms: Mapping[str, int]) -> Iterator[_Candidate]:
+    while True:
+        groups = tx.all("named_groups", {"batch_nos": json.dumps(scope.batch_nos)})
+        rows = [row for row in groups if rooms.get(row[0], 0) > 0 and scope.organization in (None, row[3])]
+        if not rows:
+            return
+        if len({row[3] for row in rows}) == 1:  # no turns to take: the order stands, however many batches there are
+            yield from (_candidate(row, shared=False) for row in rows if rooms[row[0]] > 0)
+            return
+        yield _candidate(rows[0], shared=any(row[1] == rows[0][1] and row[3] != rows[0][3] for row in rows))
+
+
+def _candidate(row: Row, *, shared: bool) -> _Candidate:
+    processor, priority, turn, organization, batch_no, started = row
     return _Candidate(processor, priority, turn, organization, batch_no, bool(started), shared)
 
 
@@ -231,10 +240,26 @@ def _next_of_all(tx: Tx, scope: Scope, able: Collection[str]) -> _Candidate | No
         heads = [(*row, name) for name in able for row in tx.all(statement, where | {"processor": name})]
         if not heads:
             return None
-        priority, turn, organization, processor = min(heads)
+        priority, turn, organization, _ = min(heads)
         shared = any(head[0] == priority and head[2] != organization for head in heads)
+        group = _oldest(tx, [head for head in heads if head[:3] == (priority, turn, organization)])
+        if group:
+            processor, batch_no, started = group
+            return _Candidate(processor, priority, turn, organization, batch_no, bool(started), shared)
+
+
+def _oldest(tx: Tx, heads: list[Row]) -> tuple[str, int, int] | None:
+    """The oldest open group of one organization at one priority, whatever its processor: (processor, batch, started).
+    Turns that lead to none are closed."""
+    found = []
+    for priority, _, organization, processor in heads:
         where = {"processor": processor, "priority": priority, "organization": organization}
         group = tx.one("oldest_group", where)
         if group:
-            return _Candidate(processor, priority, turn, organization, group[0], bool(group[1]), shared)
-        tx.run("close_turn", where)
+            found.append((group[0], group[1], processor))
+        else:
+            tx.run("close_turn", where)
+    if not found:
+        return None
+    batch_no, started, processor = min(found)
+    return processor, batch_no, started

@@ -10,6 +10,7 @@ from batchctl.model import BatchStatus, Priority
 from batchctl.transitions.common import event, open_group
 
 EVERYTHING = "*"
+_CHUNK = 1_000
 
 
 class _Unset:
@@ -51,14 +52,13 @@ def pause_processor(engine: Engine, name: str, until: int | None, actor: str | N
 
 def resume_processor(engine: Engine, name: str, actor: str | None) -> bool:
     """Ends a pause and forgets that the processor was broken. With `*` everything that is paused goes on."""
+    if name == EVERYTHING:
+        _resume_batches(engine)
     with engine.write() as tx:
         now = engine.now()
         names = [name]
         if name == EVERYTHING:
             names += [found for (found,) in tx.all("paused_processors")]
-            for (no,) in tx.all("paused_batches"):
-                tx.run("resume_batch", {"no": no})
-                open_group(tx, no, now)
         changed = sum(
             tx.run("resume_processor", {"processor": one}) + tx.run("mend_processor", {"processor": one})
             for one in names
@@ -66,6 +66,17 @@ def resume_processor(engine: Engine, name: str, actor: str | None) -> bool:
         tx.run("raise_control")
         event(tx, "processor_resumed", now, actor=actor, detail={"processor": name})
         return changed > 0
+
+
+def _resume_batches(engine: Engine) -> None:
+    while True:
+        with engine.write() as tx:
+            batches = tx.all("paused_batches", {"limit": _CHUNK})
+            for (no,) in batches:
+                tx.run("resume_batch", {"no": no})
+                open_group(tx, no, engine.now())
+        if not batches:
+            return
 
 
 def alter(

@@ -8,7 +8,11 @@ _CHUNK = 5_000
 
 
 def delete_batch(engine: Engine, batch_no: int) -> int:
-    """Delete a `loading` or `deleting` batch with all it has; the row goes last. Returns how many items went."""
+    """Delete a batch that is `loading` (or was being deleted) with all it has; the row goes last. A batch that has come
+    to exist meanwhile is left alone. Returns how many items went."""
+    with engine.write() as tx:
+        if not tx.run("begin_delete", {"no": batch_no, "now": engine.now()}):
+            return 0
     deleted = 0
     while True:
         with engine.write() as tx:

@@ -8,12 +8,12 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from batchctl.engines.base import Engine, Presence, Row, Tx
+from batchctl.engines.base import Engine, Presence, Tx
 from batchctl.errors import DuplicateBatch
 from batchctl.model import Incoming, NewBatch
 from batchctl.transitions.common import event, open_group
 from batchctl.transitions.deleting import delete_batch
-from batchctl.transitions.fingerprints import fingerprint
+from batchctl.transitions.known import Memory
 
 CHUNK = 5_000
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -61,6 +61,11 @@ class Loading:
     _group: str | None = None
     _presence: Presence | None = None
     _loader: str = ""
+    _since: int = 0
+
+    @property
+    def _memory(self) -> Memory:
+        return Memory(self.new.processor, self.new.organization or "", self._loader)
 
     def add(self, chunk: Sequence[Incoming]) -> list[Duplicate]:
         """Store at most CHUNK items in one commit. Returns those whose key was there before, where that is refused."""
@@ -68,24 +73,29 @@ class Loading:
             self._loader = "l" + secrets.token_hex(8)
             self._presence = self.engine.presence(self._loader)
             if self.skip_known:
-                _begin_to_remember(self.engine, self.new.processor)
+                self._memory.begin(self.engine)
+                self._since = self._newest_event()
         found: list[Duplicate] = []
         with self.engine.write() as tx:
-            fresh = self._unknown(tx, chunk) if self.skip_known else chunk
-            rest = list(fresh)
+            rest = self._memory.unknown(tx, chunk) if self.skip_known else list(chunk)
+            self.skipped += len(chunk) - len(rest)
             while rest:
-                part = self._part(tx)
+                part = self._part(tx, rest[0])
                 room = self.split - part.total if self.split else len(rest)
                 head, rest = rest[:room], rest[room:]
                 found += self._insert(tx, part, head)
         return found
 
-    def _part(self, tx: Tx) -> _Part:
+    def _newest_event(self) -> int:
+        with self.engine.read() as tx:
+            return int(tx.value("newest_event") or 0)
+
+    def _part(self, tx: Tx, first: Incoming) -> _Part:
         if not self._parts or (self.split and self._parts[-1].total >= self.split):
-            self._parts.append(_Part(self._new_batch(tx)))
+            self._parts.append(_Part(self._new_batch(tx, explicit=first.explicit_key)))
         return self._parts[-1]
 
-    def _new_batch(self, tx: Tx) -> int:
+    def _new_batch(self, tx: Tx, *, explicit: bool) -> int:
         new = self.new
         if self.split and self._group is None:
             self._group = new.name or "g" + _token()
@@ -100,7 +110,7 @@ class Loading:
             "submitter": new.user,
             "priority": int(new.priority),
             "loader": self._loader,
-            "explicit_keys": 1,
+            "explicit_keys": int(explicit),
             "not_before": new.not_before,
             "now": self.engine.now(),
         }
@@ -123,8 +133,7 @@ class Loading:
         tx.bulk("insert_item_data", [(number, item.payload, item.file) for number, item in stored])
         part.total += inserted
         self._explicit = self._explicit and items[0].explicit_key
-        if tx.value("processor_remembers", {"processor": self.new.processor}):
-            _remember(tx, self.new, stored)
+        self._memory.note(tx, stored)
         return duplicates
 
     def _twins(self, tx: Tx, part: _Part, items: list[Incoming], first: int) -> tuple[set[int], list[Duplicate]]:
@@ -194,55 +203,62 @@ class Loading:
                 return int(row[1]), int(row[2])
         return None
 
-    def _unknown(self, tx: Tx, chunk: Sequence[Incoming]) -> list[Incoming]:
-        """Leave out what the processor has completed or still has in its queue, and repeats within the chunk."""
-        scope = {"processor": self.new.processor, "organization": self.new.organization or "", "loader": self._loader}
-        fresh: dict[bytes, Incoming] = {}
-        for item in chunk:
-            mark = _fingerprint(item)
-            known = mark in fresh or tx.value("is_known", scope | {"fingerprint": mark})
-            if known:
-                self.skipped += 1
-            else:
-                fresh[mark] = item
-        return list(fresh.values())
-
     def finish(self, content_hash: str, *, again: bool) -> Loaded:
         """Make the batches exist. `content_hash` covers processor, options and items.
         Raises DuplicateBatch where the idempotency key was used for something else, or (without `again`) where an
         unfinished batch has the same content; nothing of the load remains then."""
-        parts = [part for part in self._parts if part.total]
-        if not parts:
-            self.abort()
-            return Loaded([], False, self.skipped)
         try:
-            with self.engine.write() as tx:
-                existing = self._existing(tx, content_hash, again=again)
-                if not existing:
-                    self._publish(tx, parts, content_hash)
+            existing = self._settle(content_hash, again=again)
         except BaseException:
             self.abort()
             raise
-        if existing:
+        parts = [part.no for part in self._parts if part.total]
+        if existing or not parts:
             self.abort()
-            return Loaded(existing, True, 0)
+            return Loaded(existing, bool(existing), 0 if existing else self.skipped)
         self._leave()
-        return Loaded([part.no for part in parts], False, self.skipped)
+        return Loaded(parts, False, self.skipped)
+
+    def _settle(self, content_hash: str, *, again: bool) -> list[int]:
+        """One commit: publish the load, or find the batches that exist already."""
+        while True:
+            with self.engine.write() as tx:
+                overtaken = self.skip_known and self._memory.changed(tx, self._since)
+                if not overtaken:
+                    existing = self._existing(tx, content_hash, again=again)
+                    if not existing:
+                        self._publish(tx, content_hash)
+                    return existing
+            self._drop_overtaken()
+
+    def _drop_overtaken(self) -> None:
+        """Another enqueue for this processor has ended while we loaded: leave out what it brought."""
+        self._since = self._newest_event()
+        for part in self._parts:
+            with self.engine.read() as tx:
+                ids = [(number,) for number in self._memory.overtaken(tx, part.no)]
+            for start in range(0, len(ids), CHUNK):
+                with self.engine.write() as tx:
+                    tx.many("delete_item_data", ids[start : start + CHUNK])
+                    tx.many("delete_item", ids[start : start + CHUNK])
+            part.total -= len(ids)
+            self.skipped += len(ids)
 
     def _existing(self, tx: Tx, content_hash: str, *, again: bool) -> list[int]:
         scope = {"organization": self.new.organization or "", "processor": self.new.processor}
         if self.new.idempotency_key:
             row = tx.one("batch_by_idempotency_key", scope | {"idempotency_key": self.new.idempotency_key})
             if row and row[2] == content_hash:
-                group = tx.value("group_of_batch", {"no": row[0]})
-                return [no for (no,) in tx.all("batches_of_group", {"group_name": group})] if group else [row[0]]
+                load = scope | {"no": row[0], "content_hash": content_hash, "group_name": row[3]}
+                return [no for (no,) in tx.all("batches_of_load", load)] if row[3] else [row[0]]
             if row:
                 raise DuplicateBatch(
                     f"idempotency key {self.new.idempotency_key!r} belongs to batch {row[1]}, which has other content",
                     hint=f"see it with `batchctl show {row[1]}`, or choose another key",
                 )
             return []
-        twin = None if again else tx.value("unfinished_twin", scope | {"content_hash": content_hash})
+        free = again or self.skip_known or not self._parts
+        twin = None if free else tx.value("unfinished_twin", scope | {"content_hash": content_hash})
         if twin:
             raise DuplicateBatch(
                 f"batch {twin} has the same content for {self.new.processor} and is not finished yet",
@@ -250,9 +266,9 @@ class Loading:
             )
         return []
 
-    def _publish(self, tx: Tx, parts: list[_Part], content_hash: str) -> None:
+    def _publish(self, tx: Tx, content_hash: str) -> None:
         now = self.engine.now()
-        for number, part in enumerate(parts):
+        for number, part in enumerate(part for part in self._parts if part.total):
             key = self.new.idempotency_key if number == 0 else None
             row = {"no": part.no, "total": part.total, "explicit_keys": int(self._explicit)}
             tx.run("publish_batch", row | {"content_hash": content_hash, "idempotency_key": key})
@@ -294,35 +310,3 @@ def abort_abandoned(engine: Engine) -> int:
 
 def _token() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(12))
-
-
-def _fingerprint(item: Incoming) -> bytes:
-    return fingerprint(key=item.key, payload=item.payload, sha256=item.sha256, explicit_key=item.explicit_key)
-
-
-def _remember(tx: Tx, new: NewBatch, items: list[tuple[int, Incoming]]) -> None:
-    scope = {"processor": new.processor, "organization": new.organization or ""}
-    tx.many("insert_seen", [scope | {"fingerprint": _fingerprint(item), "item_id": number} for number, item in items])
-
-
-def _begin_to_remember(engine: Engine, processor: str) -> None:
-    """The first --skip-known of a processor: note what it has, in chunks. From then on every enqueue notes what it
-    adds."""
-    after = 0
-    while True:
-        with engine.write() as tx:
-            tx.run("ensure_processor", {"processor": processor})
-            if tx.value("processor_remembers", {"processor": processor}):
-                return
-            rows = tx.all("remember_existing", {"processor": processor, "after": after, "limit": CHUNK})
-            tx.many("insert_seen", [_seen_row(processor, row) for row in rows])
-            if not rows:
-                tx.run("remember_processor", {"processor": processor})
-                return
-            after = rows[-1][0]
-
-
-def _seen_row(processor: str, row: Row) -> dict[str, object]:
-    number, organization, key, payload, sha256, explicit = row
-    mark = fingerprint(key=key, payload=payload, sha256=sha256, explicit_key=bool(explicit))
-    return {"processor": processor, "organization": organization, "fingerprint": mark, "item_id": number}

@@ -73,7 +73,8 @@ def _settle(tx: Tx, worker_id: str, settled: list[Settled]) -> list[Settled]:
     # Some are not ours any more. Which ones: those that are not completed under our claim now.
     done = tx.all("completed_claims", {"ids": json.dumps([one.item_id for one in completed])})
     held = {(number, claim_no) for number, claim_no, recorded in done if not recorded}
-    return ours + [one for one in completed if (one.item_id, one.claim_no) in held]
+    once = {(one.item_id, one.claim_no): one for one in completed}  # an answer that came twice counts once
+    return ours + [one for claim, one in once.items() if claim in held]
 
 
 def _settle_one(tx: Tx, worker_id: str, one: Settled) -> bool:

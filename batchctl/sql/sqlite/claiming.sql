@@ -18,11 +18,11 @@ UPDATE processors SET paused = 0, paused_until = NULL WHERE paused = 1 AND pause
 
 -- name: ready_turns
 SELECT priority, turn, organization FROM turns
-WHERE processor = :processor AND ready = 1 ORDER BY priority, turn LIMIT 2
+WHERE processor = :processor AND ready = 1 ORDER BY priority, turn, organization LIMIT 2
 
 -- name: ready_turns_of
 SELECT priority, turn, organization FROM turns
-WHERE processor = :processor AND organization = :organization AND ready = 1 ORDER BY priority, turn LIMIT 2
+WHERE processor = :processor AND organization = :organization AND ready = 1 ORDER BY priority, turn, organization LIMIT 2
 
 -- name: oldest_group
 SELECT batch_no, started FROM ready_groups
@@ -41,7 +41,9 @@ ORDER BY g.priority, t.turn, g.batch_no
 UPDATE turns SET ready = 0 WHERE processor = :processor AND priority = :priority AND organization = :organization
 
 -- name: advance_turn
-UPDATE turns SET turn = turn + :count WHERE priority = :priority AND organization = :organization
+UPDATE turns
+SET turn = max(turn, (SELECT max(o.turn) FROM turns o WHERE o.priority = :priority AND o.ready = 1) - :grace) + :count
+WHERE priority = :priority AND organization = :organization
 
 -- name: claim_items
 UPDATE items
@@ -68,7 +70,7 @@ UPDATE ready_groups SET empty = 1 WHERE batch_no = :batch_no
 UPDATE ready_groups SET started = 1 WHERE batch_no = :batch_no
 
 -- name: batch_started
-UPDATE batches SET status = 'processing', started_at = coalesce(started_at, :now) WHERE no = :batch_no AND status = 'pending'
+UPDATE batches SET status = 'processing', started_at = coalesce(started_at, :now) WHERE no = :batch_no
 
 -- name: claimed_data
 SELECT item_id, payload, file, idempotency_key

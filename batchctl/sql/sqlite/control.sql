@@ -18,7 +18,7 @@ UPDATE processors SET paused = 0, paused_until = NULL WHERE name = :processor AN
 SELECT name FROM processors WHERE paused = 1
 
 -- name: paused_batches
-SELECT no FROM batches WHERE status IN ('pending', 'processing') AND paused = 1
+SELECT no FROM batches WHERE status IN ('pending', 'processing') AND paused = 1 LIMIT :limit
 
 -- name: alter_batch
 UPDATE batches SET priority = :priority, name = :name, not_before = :not_before WHERE no = :no
@@ -27,7 +27,7 @@ UPDATE batches SET priority = :priority, name = :name, not_before = :not_before 
 SELECT priority, name, not_before, status, organization FROM batches WHERE no = :no
 
 -- name: begin_cancel
-UPDATE batches SET bulk = 'cancel', cancelled_at = :now, loader = :loader WHERE no = :no AND status IN ('pending', 'processing')
+UPDATE batches SET bulk = 'cancel', bulk_detail = NULL, cancelled_at = :now, loader = :loader WHERE no = :no AND status IN ('pending', 'processing')
 RETURNING organization
 
 -- name: gate_cancel
@@ -58,17 +58,29 @@ WHERE id = :id AND state IN ('pending', 'waiting')
 RETURNING batch_no, organization
 
 -- name: end_bulk
-UPDATE batches SET bulk = NULL, bulk_detail = NULL, loader = NULL WHERE no = :no
+UPDATE batches SET bulk = NULL, bulk_detail = NULL, loader = NULL WHERE no = :no AND bulk = :bulk AND loader = :loader
 
 -- name: bulk_left
-SELECT no, bulk, bulk_detail, loader FROM batches WHERE bulk IS NOT NULL
+SELECT no, bulk, loader FROM batches WHERE bulk IS NOT NULL
+
+-- name: bulk_of_batch
+SELECT no, bulk, loader FROM batches WHERE no = :no AND bulk IS NOT NULL
+
+-- name: bulk_is_ours
+SELECT 1 FROM batches WHERE no = :no AND bulk = :bulk AND loader = :loader
+
+-- name: take_bulk_over
+UPDATE batches SET loader = :loader WHERE no = :no AND bulk = :bulk AND loader = :gone RETURNING bulk_detail
 
 -- name: begin_retry
 UPDATE batches
-SET bulk = 'retry', bulk_detail = :detail, loader = :loader, status = 'processing', completed_at = NULL, error = NULL,
-    cancelled_at = NULL, limit_reached = 0, run_no = run_no + (completed_at IS NOT NULL)
+SET bulk = 'retry', bulk_detail = :detail, loader = :loader, completed_at = NULL, error = NULL, cancelled_at = NULL,
+    limit_reached = 0, run_no = run_no + (completed_at IS NOT NULL),
+    status = CASE WHEN completed_at IS NULL THEN status ELSE 'processing' END
 WHERE no = :no AND status NOT IN ('loading', 'deleting') AND bulk IS NULL
-RETURNING organization
+
+-- name: note_bulk_progress
+UPDATE batches SET bulk_detail = :detail WHERE no = :no
 
 -- name: retriable_items
 SELECT i.id, i.state, i.key FROM items i
@@ -79,6 +91,12 @@ WHERE i.batch_no = :no AND i.state IN ('failed', 'cancelled') AND i.id > :after
   AND (:error IS NULL OR EXISTS (SELECT 1 FROM item_results r WHERE r.item_id = i.id
        AND instr(lower(r.error_type || ': ' || r.error_message), lower(:error))))
 ORDER BY i.id LIMIT :limit
+
+-- name: still_retriable
+SELECT i.id, i.state, i.key FROM items i
+WHERE i.id IN (SELECT value FROM json_each(:ids))
+  AND (i.state = 'failed' AND :failed OR i.state = 'cancelled' AND :cancelled)
+ORDER BY i.id
 
 -- name: retry_item
 UPDATE items

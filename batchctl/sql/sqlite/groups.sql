@@ -3,7 +3,7 @@ INSERT INTO ready_groups (batch_no, processor, organization, priority, started, 
 SELECT no, processor, organization, priority, started_at IS NOT NULL,
        CASE WHEN bulk = 'cancel' THEN 'cancel' WHEN paused THEN 'paused' WHEN not_before > :now THEN 'schedule' END,
        CASE WHEN bulk = 'cancel' THEN NULL WHEN paused THEN paused_until WHEN not_before > :now THEN not_before END
-FROM batches WHERE no = :no
+FROM batches WHERE no = :no AND status IN ('pending', 'processing')
 ON CONFLICT (batch_no) DO UPDATE SET empty = 0, gate = excluded.gate, opens_at = excluded.opens_at,
                                      priority = excluded.priority
 
@@ -22,7 +22,9 @@ ON CONFLICT (processor, priority, organization) DO NOTHING
 
 -- name: open_turn
 UPDATE turns SET ready = 1,
-    turn = max(turn, coalesce((SELECT min(o.turn) FROM turns o WHERE o.priority = turns.priority AND o.ready = 1), 0))
+    turn = max(turn,
+        coalesce((SELECT min(o.turn) FROM turns o WHERE o.priority = turns.priority AND o.ready = 1), 0),
+        (SELECT max(o.turn) FROM turns o WHERE o.priority = turns.priority AND o.organization = turns.organization))
 WHERE ready = 0 AND (processor, priority, organization) =
       (SELECT processor, priority, organization FROM ready_groups WHERE batch_no = :no)
 

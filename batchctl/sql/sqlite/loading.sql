@@ -35,24 +35,46 @@ UPDATE processors SET remembers = 1 WHERE name = :processor
 
 -- name: remember_existing
 SELECT i.id, i.organization, i.key, d.payload, d.file ->> 'sha256', b.explicit_keys
-FROM items i JOIN batches b ON b.no = i.batch_no JOIN item_data d ON d.item_id = i.id
-WHERE b.processor = :processor AND i.id > :after AND i.state NOT IN ('failed', 'cancelled')
+FROM items i CROSS JOIN batches b ON b.no = i.batch_no CROSS JOIN item_data d ON d.item_id = i.id
+WHERE b.processor = :processor AND i.id > :after
 ORDER BY i.id LIMIT :limit
 
+-- name: last_item_id
+SELECT max(id) FROM items
+
 -- name: insert_seen
-INSERT INTO seen (processor, organization, fingerprint, item_id)
-VALUES (:processor, :organization, :fingerprint, :item_id)
-ON CONFLICT (processor, organization, fingerprint) DO UPDATE SET item_id = excluded.item_id, completed = 0
+INSERT INTO seen (processor, organization, fingerprint, item_id) VALUES (?, ?, ?, ?)
+ON CONFLICT (processor, organization, fingerprint, item_id) DO NOTHING
+
+-- name: forget_gone
+DELETE FROM seen
+WHERE processor = ? AND organization = ? AND fingerprint = ? AND item_id <> ? AND completed = 0
+  AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = seen.item_id)
 
 -- name: is_known
-SELECT CASE WHEN i.id IS NULL THEN s.completed
-            WHEN b.status = 'loading' THEN b.loader = :loader
-            ELSE i.state NOT IN ('failed', 'cancelled') END
+SELECT 1
 FROM seen s LEFT JOIN items i ON i.id = s.item_id LEFT JOIN batches b ON b.no = i.batch_no
 WHERE s.processor = :processor AND s.organization = :organization AND s.fingerprint = :fingerprint
+  AND CASE WHEN i.id IS NULL THEN s.completed
+           WHEN b.status IN ('loading', 'deleting') THEN b.loader = :loader AND b.status = 'loading'
+           ELSE i.state NOT IN ('failed', 'cancelled') END
+LIMIT 1
+
+-- name: newest_event
+SELECT max(id) FROM events
+
+-- name: published_since
+SELECT 1 FROM events e CROSS JOIN batches b ON b.no = e.batch_no
+WHERE e.id > :since AND e.event = 'enqueued' AND b.processor = :processor AND b.organization = :organization
+LIMIT 1
+
+-- name: loaded_items
+SELECT i.id, i.organization, i.key, d.payload, d.file ->> 'sha256', b.explicit_keys
+FROM batches b CROSS JOIN items i ON i.batch_no = b.no CROSS JOIN item_data d ON d.item_id = i.id
+WHERE b.no = :no
 
 -- name: batch_by_idempotency_key
-SELECT no, id, content_hash FROM batches
+SELECT no, id, content_hash, group_name FROM batches
 WHERE organization = :organization AND idempotency_key = :idempotency_key AND status NOT IN ('loading', 'deleting')
 
 -- name: unfinished_twin
@@ -61,11 +83,11 @@ WHERE content_hash = :content_hash AND processor = :processor AND organization =
   AND status IN ('pending', 'processing')
 ORDER BY no LIMIT 1
 
--- name: batches_of_group
-SELECT no FROM batches WHERE group_name = :group_name AND status NOT IN ('loading', 'deleting') ORDER BY no
-
--- name: group_of_batch
-SELECT group_name FROM batches WHERE no = :no
+-- name: batches_of_load
+SELECT no FROM batches
+WHERE group_name = :group_name AND organization = :organization AND processor = :processor
+  AND content_hash = :content_hash AND no >= :no AND status NOT IN ('loading', 'deleting')
+ORDER BY no
 
 -- name: publish_batch
 UPDATE batches
@@ -75,6 +97,10 @@ WHERE no = :no
 
 -- name: delete_batch_row
 DELETE FROM batches WHERE no = :no
+
+-- name: begin_delete
+UPDATE batches SET status = 'deleting', completed_at = coalesce(completed_at, :now)
+WHERE no = :no AND status IN ('loading', 'deleting')
 
 -- name: items_to_delete
 SELECT id FROM items WHERE batch_no = :no ORDER BY key LIMIT :limit
@@ -86,4 +112,4 @@ DELETE FROM items WHERE id = ?
 DELETE FROM item_data WHERE item_id = ?
 
 -- name: abandoned_loads
-SELECT no, loader FROM batches WHERE status = 'loading'
+SELECT no, loader FROM batches WHERE status IN ('loading', 'deleting')

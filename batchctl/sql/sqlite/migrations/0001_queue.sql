@@ -206,13 +206,14 @@ CREATE TABLE events (
 CREATE INDEX events_batch ON events (batch_no, id);
 
 -- What --skip-known remembers; outlives retention. Kept for processors with remembers = 1, and by cleanup.
+-- A row an item: the same thing may have been enqueued several times, and what became of each counts.
 CREATE TABLE seen (
     processor       TEXT NOT NULL,
     organization    TEXT NOT NULL DEFAULT '',
     fingerprint     BLOB NOT NULL,
     item_id         INTEGER NOT NULL,
     completed       INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (processor, organization, fingerprint)
+    PRIMARY KEY (processor, organization, fingerprint, item_id)
 ) WITHOUT ROWID;
 
 -- Files that `into` appends to, with the size that is committed.
