@@ -146,7 +146,7 @@ def call(item, context):
 
 def test_functions_that_misbehave_cost_their_own_attempts_and_no_more(scene: Scene) -> None:
     """While their neighbours, in the same interpreters, complete at the first try."""
-    scene.cli.config(CONFIG.replace('"work:call"', '"work:call", timeout: 1s, max_retries: 1'))
+    scene.cli.config(CONFIG.replace('"work:call"', '"work:call", timeout: 1s'))
     (scene.folder / "work.py").write_text(BAD_MANNERS)
     bad = ["loop", "exit", "crash", "kill", "leave", "raise", "give up", "odd", "recurse"]
     orders = [{"id": f"good{n}", "do": "well"} for n in range(40)]
@@ -159,15 +159,15 @@ def test_functions_that_misbehave_cost_their_own_attempts_and_no_more(scene: Sce
     assert {item["attempts"] for key, item in items.items() if key.startswith("good")} == {1}
     tries = {key: (items[key]["attempts"], items[key]["error"]["type"]) for key in bad}
     assert tries == {
-        "loop": (2, "Timeout"),
-        "exit": (2, "ProcessDied"),
-        "crash": (2, "ProcessDied"),
-        "kill": (2, "ProcessDied"),
-        "leave": (2, "ProcessDied"),
-        "raise": (2, "ValueError"),
+        "loop": (1, "Timeout"),
+        "exit": (1, "ProcessDied"),
+        "crash": (1, "ProcessDied"),
+        "kill": (1, "ProcessDied"),
+        "leave": (1, "ProcessDied"),
+        "raise": (1, "ValueError"),
         "give up": (1, "Permanent"),
         "odd": (1, "ResultNotJson"),
-        "recurse": (2, "RecursionError"),
+        "recurse": (1, "RecursionError"),
     }
     assert scene.value("SELECT sum(suspect) FROM items") == 0
     assert "Segmentation fault" in scene.cli.ok("logs", f"{batch}/crash")
