@@ -44,13 +44,14 @@ class Globals:
     @property
     def organization(self) -> str | None:
         """The organization that everything is limited to, None for all of them."""
-        return _text(self.flags.get("org") or self.environ.get("BATCHCTL_ORG"), "--org")
+        given = _text(self.flags.get("org") or self.environ.get("BATCHCTL_ORG"), "--org")
+        return given or self.config().organization
 
     @property
     def user(self) -> str:
         """Who acts: by flag, environment, or the login name."""
         given = _text(self.flags.get("user") or self.environ.get("BATCHCTL_USER"), "--user")
-        return given or _login()
+        return given or self.config().user or _login()
 
     @property
     def verbose(self) -> int:
@@ -74,7 +75,7 @@ class Globals:
             from batchctl.config import load
 
             self._config = load(self.config_path, self.environ, self.cwd)
-            for warning in self._config.warnings:
+            for warning in self._config.warnings if self.verbose else ():
                 console.warn(warning)
         return self._config
 
