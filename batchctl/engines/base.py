@@ -36,8 +36,8 @@ class Tx(Protocol):
         """Run the statement once a row, return how many rows were changed in all."""
 
     def bulk(self, name: str, rows: Sequence[Sequence[Any]]) -> int:
-        """Insert many rows with a statement that ends in `VALUES (?, …)` and perhaps `ON CONFLICT …`, the fastest way that
-        the engine has. Returns how many were inserted."""
+        """Insert many rows the fastest way that the engine has. The statement ends in `VALUES (?, …)` and perhaps
+        `ON CONFLICT …`. Returns how many were inserted."""
 
     def reserve_item_ids(self, count: int) -> int:
         """The first of `count` item numbers in a row that nobody else gets."""

@@ -59,8 +59,8 @@ class Processor(Protocol):
         """
 
     def cancel(self, number: int, *, hand_back: bool) -> None:
-        """End the item of that number as soon as its kind allows (command: TERM to its group, KILL after 5 s; Python: its
-        child is ended; HTTP: the task). `done` is still called: with HandedBack where `hand_back`, else Cancelled,
+        """End the item of that number as soon as its kind allows (command: TERM to its group, KILL after 5 s; Python:
+        its child is ended; HTTP: the task). `done` is still called: with HandedBack where `hand_back`, else Cancelled,
         unless it had ended by then. An item that was not started yet ends at once. Unknown numbers are ignored."""
 
     def withdraw(self) -> list[int]:
