@@ -202,9 +202,10 @@ class HandedBack:
 Outcome = Completed | Failed | Broken | Down | Cancelled | HandedBack
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Incoming:
-    """One item on its way into the queue, as intake yields it.
+    """One item on its way into the queue, as intake yields it. Not frozen: there are millions, and each would cost
+    five times as much to make.
 
     key              unique in its batch; text that SQLite can store (no surrogates)
     position         row number in the input, from 1
