@@ -76,6 +76,7 @@ class PythonProcessor:
         self._wake_in.setblocking(False)
         self._selector.register(self._wake_out, selectors.EVENT_READ, self._woken)
         self._waiting_for_room = False
+        self._dozing = False  # the thread waits without an end: a new item must wake it
         self._thread = threading.Thread(target=self._run, name=f"python-{config.name}", daemon=True)
 
     # -- what the worker calls
@@ -93,7 +94,7 @@ class PythonProcessor:
             return
         if self._broken and self._crashed:
             self._end(item.number, self._broken)
-        elif behind or self._broken or len(self._children) < min(self._width, len(self._jobs)):
+        elif behind or self._broken or self._dozing or len(self._children) < min(self._width, len(self._jobs)):
             self._wake()
 
     def cancel(self, number: int, *, hand_back: bool) -> None:
@@ -155,7 +156,10 @@ class PythonProcessor:
                 leaving = True
                 self._dismiss()
             self._staff()
-            events = self._selector.select(self._tick if self._jobs or leaving else None)
+            self._dozing = not (self._jobs or leaving)
+            # Looked at again: an item that came before the line above has not seen that we doze.
+            events = self._selector.select(None if self._dozing and not self._jobs else self._tick)
+            self._dozing = False
             for key, _ in events:
                 key.data()
             self._look()
