@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from batchctl.engines.base import Engine, Tx
+from batchctl.engines.base import Engine
 from batchctl.model import BatchStatus, Priority
 from batchctl.transitions.common import event, open_group
 
@@ -103,8 +103,3 @@ def alter(
             open_group(tx, batch_no, engine.now())
         tx.run("raise_control")
         event(tx, "changed", engine.now(), organization=organization, batch_no=batch_no, actor=actor, detail=new)
-
-
-def raise_control(tx: Tx) -> None:
-    """Workers look at this number before they start an item."""
-    tx.run("raise_control")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ Peek = Callable[..., list[tuple[Any, ...]]]
 
 
 def file(path: str, sha256: str, position: int = 1) -> Incoming:
-    return Incoming(path, position, "{}", path, file='{"sha256": "%s"}' % sha256, sha256=sha256)
+    return Incoming(path, position, "{}", path, file=json.dumps({"sha256": sha256}), sha256=sha256)
 
 
 def stored(peek: Peek, no: int) -> list[tuple[Any, ...]]:

@@ -26,7 +26,7 @@ from store import kit
 from store.reference import Batch, Reference, Task
 
 PROCESSORS = ("p", "q")
-WORKERS = ("w1", "w2", "w3")
+WORKERS = ("w1", "w2")
 MAX_CRASHES = 2
 ORGANIZATIONS = st.sampled_from([None, "a", "b"])
 PRIORITIES = st.sampled_from([kit.HIGH, kit.NORMAL, kit.NORMAL, kit.LOW])
@@ -59,7 +59,7 @@ class Healthy:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """One store on a real file, three workers, a clock, and the reference."""
+    """One store on a real file, two workers, a clock, and the reference."""
 
     @initialize()
     def open(self) -> None:

@@ -116,12 +116,3 @@ DELETE FROM item_results WHERE item_id = ?
 
 -- name: reread_file
 UPDATE item_data SET file = :file, idempotency_key = lower(hex(randomblob(16))) WHERE item_id = :id
-
--- name: file_of_item
-SELECT file FROM item_data WHERE item_id = :id
-
--- name: batch_of_item
-SELECT batch_no FROM items WHERE id = :id
-
--- name: states_of_items
-SELECT id, state FROM items WHERE id IN (SELECT value FROM json_each(:ids))

@@ -37,9 +37,6 @@ SELECT min(opens_at) FROM ready_groups WHERE opens_at IS NOT NULL
 -- name: unpause_expired
 UPDATE batches SET paused = 0, paused_until = NULL WHERE no = :no AND paused = 1 AND paused_until <= :now
 
--- name: batches_with_status
-SELECT no FROM batches WHERE status IN ('pending', 'processing')
-
 -- name: raise_control
 UPDATE control SET number = number + 1 WHERE id = 1
 

@@ -30,9 +30,6 @@ ON CONFLICT (item_id) DO UPDATE SET result = excluded.result, error_type = exclu
 INSERT INTO attempt_logs (item_id, claim_no, text) VALUES (?, ?, ?)
 ON CONFLICT (item_id, claim_no) DO UPDATE SET text = substr(text || excluded.text, -262144)
 
--- name: attempt_exists
-SELECT 1 FROM attempts WHERE item_id = ? AND claim_no = ? AND worker_id = ?
-
 -- name: set_progress
 UPDATE items SET progress = ? WHERE id = ? AND state = 'processing' AND worker_id = ? AND claim_no = ?
 

@@ -261,9 +261,6 @@ WHERE me.no = :no AND b.no <> me.no AND b.status IN ('pending', 'processing')
 -- name: view_last_pause
 SELECT actor, at FROM events WHERE batch_no = :no AND event = 'paused' ORDER BY id DESC LIMIT 1;
 
--- name: view_running_total
-SELECT count(*) FROM items WHERE state = 'processing';
-
 -- name: view_processor_names
 SELECT name FROM processors WHERE name <> '*'
 UNION SELECT processor FROM batches;
