@@ -38,7 +38,7 @@ class Memory:
                 if not rows:
                     tx.run("remember_processor", {"processor": self.processor})
                     return
-                tx.many("insert_seen", [self._seen(row) for row in rows])
+                tx.bulk("insert_seen", [self._seen(row) for row in rows])
             after = rows[-1][0]
 
     def _existing(self, tx: Tx, after: int) -> list[Row]:
@@ -55,7 +55,7 @@ class Memory:
             return
         rows = [(self.processor, self.organization, _mark(item), number) for number, item in items]
         tx.many("forget_gone", rows)
-        tx.many("insert_seen", rows)
+        tx.bulk("insert_seen", rows)
 
     def unknown(self, tx: Tx, chunk: Sequence[Incoming]) -> list[Incoming]:
         """Those that are new. Content that this load has already is known; a key that it has already is not: what

@@ -16,6 +16,7 @@ from batchctl.transitions.deleting import delete_batch
 from batchctl.transitions.known import Memory
 
 CHUNK = 5_000
+_PARTS = 500  # of a --split in one commit: a batch costs more than an item
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -68,23 +69,33 @@ class Loading:
         return Memory(self.new.processor, self.new.organization or "", self._loader)
 
     def add(self, chunk: Sequence[Incoming]) -> list[Duplicate]:
-        """Store at most CHUNK items in one commit. Returns those whose key was there before, where that is refused."""
+        """Store at most CHUNK items, in one commit but for tiny parts. Returns those whose key was there before, where
+        that is refused."""
         if self._presence is None:
             self._loader = "l" + secrets.token_hex(8)
             self._presence = self.engine.presence(self._loader)
             if self.skip_known:
                 self._memory.begin(self.engine)
                 self._since = self._newest_event()
-        found: list[Duplicate] = []
-        with self.engine.write() as tx:
-            rest = self._memory.unknown(tx, chunk) if self.skip_known else list(chunk)
-            self.skipped += len(chunk) - len(rest)
-            while rest:
-                part = self._part(tx, rest[0])
-                room = self.split - part.total if self.split else len(rest)
-                head, rest = rest[:room], rest[room:]
-                found += self._insert(tx, part, head)
+        rest, found = self._fresh(chunk), list[Duplicate]()
+        while rest:
+            with self.engine.write() as tx:
+                for _ in range(_PARTS):
+                    part = self._part(tx, rest[0])
+                    room = self.split - part.total if self.split else len(rest)
+                    head, rest = rest[:room], rest[room:]
+                    found += self._insert(tx, part, head)
+                    if not rest:
+                        break
         return found
+
+    def _fresh(self, chunk: Sequence[Incoming]) -> list[Incoming]:
+        if not self.skip_known:
+            return list(chunk)
+        with self.engine.read() as tx:  # what others bring until the end is left out then
+            fresh = self._memory.unknown(tx, chunk)
+        self.skipped += len(chunk) - len(fresh)
+        return fresh
 
     def _newest_event(self) -> int:
         with self.engine.read() as tx:

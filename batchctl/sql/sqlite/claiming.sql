@@ -87,4 +87,5 @@ WHERE i.state = 'processing' AND b.processor = :processor
 SELECT b.no, b.processor, b.bulk, g.gate, g.opens_at, b.total_items - b.completed_items - b.failed_items - b.cancelled_items,
        EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state = 'processing'), b.organization
 FROM batches b LEFT JOIN ready_groups g ON g.batch_no = b.no
-WHERE b.status IN ('pending', 'processing')
+WHERE b.status IN ('loading', 'deleting', 'pending', 'processing')  -- these words are the index's
+  AND b.status IN ('pending', 'processing')

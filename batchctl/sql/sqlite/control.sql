@@ -18,7 +18,10 @@ UPDATE processors SET paused = 0, paused_until = NULL WHERE name = :processor AN
 SELECT name FROM processors WHERE paused = 1
 
 -- name: paused_batches
-SELECT no FROM batches WHERE status IN ('pending', 'processing') AND paused = 1 LIMIT :limit
+SELECT no FROM batches
+WHERE status IN ('loading', 'deleting', 'pending', 'processing')  -- these words are the index's
+  AND status IN ('pending', 'processing') AND paused = 1
+LIMIT :limit
 
 -- name: alter_batch
 UPDATE batches SET priority = :priority, name = :name, not_before = :not_before WHERE no = :no

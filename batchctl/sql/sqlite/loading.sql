@@ -112,4 +112,6 @@ DELETE FROM items WHERE id = ?
 DELETE FROM item_data WHERE item_id = ?
 
 -- name: abandoned_loads
-SELECT no, loader FROM batches WHERE status IN ('loading', 'deleting')
+SELECT no, loader FROM batches
+WHERE status IN ('loading', 'deleting', 'pending', 'processing')  -- these words are the index's
+  AND status IN ('loading', 'deleting')

@@ -35,8 +35,9 @@ UPDATE items SET progress = ? WHERE id = ? AND state = 'processing' AND worker_i
 
 -- name: told_to_cancel
 SELECT id FROM items
-WHERE id IN (SELECT value FROM json_each(:ids)) AND (cancel_requested = 1 OR batch_no IN
-      (SELECT no FROM batches WHERE cancelled_at IS NOT NULL AND status IN ('pending', 'processing')))
+WHERE id IN (SELECT value FROM json_each(:ids)) AND (cancel_requested = 1 OR EXISTS
+      (SELECT 1 FROM batches b WHERE b.no = items.batch_no AND b.cancelled_at IS NOT NULL
+       AND b.status IN ('pending', 'processing')))
 
 -- name: count_final
 UPDATE batches
