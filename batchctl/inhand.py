@@ -155,6 +155,8 @@ class InHand:
 
     def _may_give(self, item: Item) -> bool:
         """A free slot, or a processor that has all the slots anyway and may queue ahead."""
+        if item.number in self._running:  # an earlier claim of it, which we have lost, is still ending here
+            return False
         return len(self._running) < self.width or (len(self._given) == 1 and item.processor in self._given)
 
     def _done(self, running: Running) -> Callable[[Outcome], None]:
