@@ -45,13 +45,21 @@ class Globals:
     def organization(self) -> str | None:
         """The organization that everything is limited to, None for all of them."""
         given = _text(self.flags.get("org") or self.environ.get("BATCHCTL_ORG"), "--org")
-        return given or self.config().organization
+        return given or self._preset("organization")
 
     @property
     def user(self) -> str:
         """Who acts: by flag, environment, or the login name."""
         given = _text(self.flags.get("user") or self.environ.get("BATCHCTL_USER"), "--user")
-        return given or self.config().user or _login()
+        return given or self._preset("user") or _login()
+
+    def _preset(self, name: str) -> str | None:
+        """What the config says; nothing where it is broken, for commands that can do without it."""
+        try:
+            found: str | None = getattr(self.config(), name)
+        except ConfigError:
+            return None
+        return found
 
     @property
     def verbose(self) -> int:
