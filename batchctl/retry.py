@@ -19,6 +19,8 @@ from batchctl.model import (
     WaitingFor,
 )
 
+_LONGEST = 366 * 86_400.0  # seconds: a receiver's slip must not park an item for ever
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -56,7 +58,7 @@ def decide(outcome: Outcome, attempt: int, policy: Policy, now: int) -> Decision
         case Failed(retry_after=earliest) | Down(retry_after=earliest):
             if attempt > policy.max_retries:
                 return Decision(ItemState.FAILED, AttemptOutcome.FAILED, counted=True)
-            pause = max(backoff(attempt, policy), earliest or 0.0)
+            pause = max(backoff(attempt, policy), _sane(earliest))
             return Decision(
                 ItemState.WAITING,
                 AttemptOutcome.RETRY,
@@ -66,6 +68,11 @@ def decide(outcome: Outcome, attempt: int, policy: Policy, now: int) -> Decision
             )
         case _:
             assert_never(outcome)
+
+
+def _sane(seconds: float | None) -> float:
+    """What a receiver asks for, as a wait that ends and fits into the store: 0 where it makes no sense."""
+    return min(seconds, _LONGEST) if seconds is not None and seconds > 0 else 0.0  # NaN compares as False
 
 
 def backoff(attempt: int, policy: Policy) -> float:
