@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -144,18 +143,6 @@ def test_the_schema_itself_refuses_impossible_batches(path: Path, change: str) -
     store.close()
     with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError):
         connection.execute(f"UPDATE batches SET {change}")  # noqa: S608 - words from here
-
-
-def test_every_statement_prepares_and_is_used(path: Path) -> None:
-    Store.open(str(path), create=True).close()
-    package = Path(statements.__file__).parent.parent
-    code = "\n".join(one.read_text(encoding="utf-8") for one in package.rglob("*.py"))
-    with closing(sqlite3.connect(path)) as connection:
-        for name, sql in statements.statements("sqlite").items():
-            names = set(re.findall(r"(?<!:):(\w+)", sql))
-            connection.execute(f"EXPLAIN {sql}", dict.fromkeys(names) if names else [None] * sql.count("?"))
-            family = name.rpartition("_")[0]  # statements of which a state's name completes the name
-            assert f'"{name}"' in code or f'f"{family}_{{' in code, f"{name} is never run"
 
 
 def test_the_plain_tables_can_be_read_while_work_goes_on(path: Path) -> None:
