@@ -23,7 +23,10 @@ def register(app: typer.Typer) -> None:
 
 
 def check(ctx: typer.Context) -> None:
-    """Every problem of the config at once, each with its line and column. Exit 2 where there are any."""
+    """Show every problem at once, each with its line.
+
+    Exit code: 0 all is well, 2 there are problems.
+    """
     from batchctl.config import examine
 
     shared = globals_of(ctx)
@@ -95,7 +98,7 @@ def _problem(problem: Problem) -> dict[str, Any]:
 
 
 def show(ctx: typer.Context) -> None:
-    """The effective config: what the file says, defaults filled in, secrets masked."""
+    """Show what holds: defaults filled in, secrets masked."""
     shared = globals_of(ctx)
     config = shared.config()
     effective = config.masker.value(dict(config.effective))
@@ -110,7 +113,7 @@ def show(ctx: typer.Context) -> None:
 
 
 def schema(ctx: typer.Context) -> None:  # noqa: ARG001 - every command has one
-    """The JSON Schema of batchctl.yaml, for editors."""
+    """Print the JSON Schema of batchctl.yaml, for editors."""
     from batchctl.config import json_schema
 
     console.emit_json(json_schema())

@@ -25,6 +25,9 @@ class WithCommand(TyperCommand):
             args, ctx.meta[_WORDS] = args[:at], args[at + 1 :]
         return super().parse_args(ctx, args)
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND [ARG]...]"]
+
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Put files or orders into the queue.")
@@ -36,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def files(
     ctx: typer.Context,
-    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Files, and with -r folders.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="Files, and with -r folders.")] = None,
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Take the files in folders.")] = False,
     pattern: Annotated[
         list[str] | None,
@@ -70,7 +73,7 @@ def orders(
     ctx: typer.Context,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE", help="CSV, TSV, JSON, JSON Lines or XLSX files; - is standard input."),
+        typer.Argument(metavar="[SOURCE]...", help="CSV, TSV, JSON, JSON Lines or XLSX files; - is standard input."),
     ] = None,
     given_id: Annotated[
         list[str] | None, typer.Option("--id", metavar="X", help='An order {"id": "X"}; may be given again.')

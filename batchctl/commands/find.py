@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def find(
     ctx: typer.Context,
-    text: Annotated[str, typer.Argument(help="The whole key, or the whole value of a payload field.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The whole key, or the whole value of a payload field.")],
     field: Annotated[str | None, typer.Option(metavar="F", help="Look only at this payload field.")] = None,
     since: Annotated[str | None, typer.Option(metavar="T", help="Only in batches made since: 24h, a date.")] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 100,
