@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 import msgspec
@@ -17,6 +18,7 @@ from batchctl.processors.base import Processor
 
 _LOG_LIMIT = 262_144
 _LOOKAHEAD_SECONDS = 0.1
+_FEW = 100  # outcomes that make a commit worth its while
 _RATE_WINDOW = 1.0  # seconds
 _LOOKAHEAD_MOST = 2_000
 
@@ -183,24 +185,28 @@ class InHand:
         self._inbox.put(None)
 
     def collect(self, timeout: float, gather: float, most: int) -> list[Ended]:
-        """Outcomes, at most `most`. Waits up to `timeout` s for the first, then up to `gather` s for company
-        unless a slot starves meanwhile."""
+        """Outcomes, at most `most`. Waits up to `timeout` s for the first; where only a few came and no slot starves,
+        it sleeps `gather` s for more: to be woken by each would cost the interpreter's lock each time."""
         ended: list[Ended] = []
-        try:
-            first = self._inbox.get(timeout=timeout)
-            deadline = time.monotonic() + gather
-            while True:
-                if first is not None:
-                    ended.append(first)
-                if len(ended) >= most:
-                    break
-                wait = 0.0 if self.starving or not ended else max(0.0, deadline - time.monotonic())
-                first = self._inbox.get(timeout=wait) if wait else self._inbox.get_nowait()
-        except Empty:
-            pass
+        with suppress(Empty):
+            self._take(self._inbox.get(timeout=timeout), ended)
+            self._drain(ended, most)
+            if len(ended) < _FEW and not self.starving:
+                time.sleep(gather)
+                self._drain(ended, most)
         if ended:
             self._recent.append((time.monotonic(), len(ended)))
         return ended
+
+    def _drain(self, ended: list[Ended], most: int) -> None:
+        with suppress(Empty):
+            while len(ended) < most:
+                self._take(self._inbox.get_nowait(), ended)
+
+    @staticmethod
+    def _take(one: Ended | None, ended: list[Ended]) -> None:
+        if one is not None:
+            ended.append(one)
 
     def recorded(self, ended: Iterable[Ended]) -> None:
         """These outcomes are in the store."""

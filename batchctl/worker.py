@@ -113,6 +113,7 @@ class Worker:
         self._alone = False
         self._short = False
         self._next_beat = 0.0
+        self._next_news = 0.0
         self._deadline = math.inf if plan.max_time is None else time.monotonic() + plan.max_time
 
     def run(self) -> Ending:
@@ -175,8 +176,6 @@ class Worker:
         if room:
             self._seen = seen
             self._dry_until = 0.0 if len(items) >= room or self._alone else time.monotonic() + _POLL
-        if items:
-            self._next_beat = min(self._next_beat, time.monotonic() + _NEWS)
         self._hand.give(items)
 
     def _commit(
@@ -254,14 +253,26 @@ class Worker:
         return Ending.HELD if left is outlook.Left.HELD and not self._plan.no_wait else Ending.DRAINED
 
     def _beat(self) -> None:
-        """Several times a lease: show that we live, look for orders and for dead colleagues, store progress."""
+        """Look for orders; every second store progress; several times a lease show that we live and look around."""
         self._obey()
-        if time.monotonic() < self._next_beat:
-            return
+        now = time.monotonic()
+        if now >= self._next_news:
+            self._next_news = now + _NEWS
+            self._store_news()
+        if now >= self._next_beat:
+            self._next_beat = now + min(_SOON, self._config.worker.lease / 6)
+            self._look_around()
+
+    def _store_news(self) -> None:
         news = self._hand.news()
+        if news:
+            with self._engine.write() as tx:
+                store_news(tx, self._member.id, news)
+
+    def _look_around(self) -> None:
+        """Our heartbeat, what the store says we hold, our processors' gates, the disk, dead colleagues."""
         with self._engine.write() as tx:
             known = self._member.beat(tx)
-            store_news(tx, self._member.id, news)
             lost, unknown = self._member.compare(tx, self._hand.numbers)
             mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=False)
         self._hand.cancel(lost if known else self._hand.numbers, hand_back=True)
@@ -269,8 +280,6 @@ class Worker:
         self._pool.sweep(self._hand.busy)
         self._short = shutil.disk_usage(self._engine.private_folder()).free < self._config.worker.min_free
         self._recover()
-        pause = _NEWS if len(self._hand) else _SOON
-        self._next_beat = time.monotonic() + min(pause, self._config.worker.lease / 6)
 
     def _obey(self) -> None:
         """Pauses and cancels of others: give back what was not started, tell what runs."""

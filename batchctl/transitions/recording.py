@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from batchctl.engines.base import Tx
+from batchctl.engines.base import Row, Tx
 from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, WaitingFor
 from batchctl.transitions.common import event, wake
 
@@ -42,12 +42,64 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
 
 def record(tx: Tx, worker_id: str, settled: Sequence[Settled], now: int) -> list[Settled]:
     """Store what is still ours. Returns it; what another holder has meanwhile is left out and changes nothing."""
-    ours = _settle(tx, worker_id, _cancel_told(tx, settled))
-    _store_details(tx, worker_id, ours)
-    for batch_no in {one.batch_no for one in ours if one.state is ItemState.PENDING}:
-        wake(tx, batch_no)
+    completed = [one for one in settled if one.state is ItemState.COMPLETED]
+    others = [one for one in settled if one.state is not ItemState.COMPLETED]
+    ours = _complete(tx, worker_id, completed) if completed else []
+    if others:
+        ours += _settle(tx, worker_id, _cancel_told(tx, others))
     count_final(tx, ((one.batch_no, one.state) for one in ours), now)
     return ours
+
+
+def _complete(tx: Tx, worker_id: str, completed: list[Settled]) -> list[Settled]:
+    """Completions are many and alike: a statement for all of them, built so that SQLite does most of the work."""
+    rows = msgspec.json.encode([(one.item_id, one.claim_no, one.started_at, one.ended_at) for one in completed])
+    params = {"rows": rows.decode(), "worker_id": worker_id}
+    if tx.run("complete_items", params) != len(completed):
+        completed = _still_ours(tx, completed)
+    tx.run("insert_attempts_of_completed", params | {"rows": _claims(completed)})
+    plain = [(one.item_id, one.result) for one in completed if one.usage is None and one.artifacts is None]
+    tx.bulk("insert_plain_result", plain)
+    if len(plain) < len(completed):
+        tx.bulk("insert_result", [_result(one) for one in completed if one.usage or one.artifacts])
+    tx.many("append_log", [(one.item_id, one.claim_no, one.log) for one in completed if one.log])
+    return completed
+
+
+def _claims(settled: list[Settled]) -> str:
+    return msgspec.json.encode([(one.item_id, one.claim_no) for one in settled]).decode()
+
+
+def _still_ours(tx: Tx, completed: list[Settled]) -> list[Settled]:
+    """Those that are completed under our claim now and have no attempt yet; an answer that came twice counts once."""
+    done = tx.all("completed_claims", {"ids": json.dumps([one.item_id for one in completed])})
+    held = {(number, claim_no) for number, claim_no, recorded in done if not recorded}
+    once = {(one.item_id, one.claim_no): one for one in completed}
+    return [one for claim, one in once.items() if claim in held]
+
+
+def _settle(tx: Tx, worker_id: str, settled: list[Settled]) -> list[Settled]:
+    """Everything but completions, one by one."""
+    ours = [one for one in settled if _settle_one(tx, worker_id, one)]
+    tx.bulk("insert_attempt", [_attempt(worker_id, one) for one in ours if one.outcome is not None])
+    tx.bulk("insert_result", [_result(one) for one in ours if one.state is ItemState.FAILED])
+    tx.many("append_log", [(one.item_id, one.claim_no, one.log) for one in ours if one.log])
+    for batch_no in {one.batch_no for one in ours if one.state is ItemState.PENDING}:
+        wake(tx, batch_no)
+    return ours
+
+
+def _attempt(worker_id: str, one: Settled) -> Row:
+    head = (one.item_id, one.claim_no, one.organization, worker_id, one.outcome, int(one.counted))
+    return (*head, one.started_at, one.ended_at, *_error(one)[:2])
+
+
+def _result(one: Settled) -> Row:
+    return (one.item_id, one.result, *_error(one), one.usage, one.artifacts)
+
+
+def _error(one: Settled) -> tuple[str | None, str | None, int]:
+    return (one.error.type, one.error.message, int(one.error.permanent)) if one.error else (None, None, 0)
 
 
 def _cancel_told(tx: Tx, settled: Sequence[Settled]) -> list[Settled]:
@@ -64,19 +116,6 @@ def _cancel_told(tx: Tx, settled: Sequence[Settled]) -> list[Settled]:
     ]
 
 
-def _settle(tx: Tx, worker_id: str, settled: list[Settled]) -> list[Settled]:
-    completed = [one for one in settled if one.state is ItemState.COMPLETED]
-    rows = json.dumps([(one.item_id, one.claim_no, one.started_at, one.ended_at) for one in completed])
-    ours = [one for one in settled if one.state is not ItemState.COMPLETED and _settle_one(tx, worker_id, one)]
-    if not completed or tx.run("complete_items", {"rows": rows, "worker_id": worker_id}) == len(completed):
-        return ours + completed
-    # Some are not ours any more. Which ones: those that are not completed under our claim now.
-    done = tx.all("completed_claims", {"ids": json.dumps([one.item_id for one in completed])})
-    held = {(number, claim_no) for number, claim_no, recorded in done if not recorded}
-    once = {(one.item_id, one.claim_no): one for one in completed}  # an answer that came twice counts once
-    return ours + [one for claim, one in once.items() if claim in held]
-
-
 def _settle_one(tx: Tx, worker_id: str, one: Settled) -> bool:
     row = {
         "state": one.state,
@@ -90,24 +129,6 @@ def _settle_one(tx: Tx, worker_id: str, one: Settled) -> bool:
         "claim_no": one.claim_no,
     }
     return tx.run("settle_item", row) == 1
-
-
-def _store_details(tx: Tx, worker_id: str, ours: list[Settled]) -> None:
-    attempts, results, logs = [], [], []
-    for one in ours:
-        kind, message, permanent = (
-            (one.error.type, one.error.message, int(one.error.permanent)) if one.error else (None, None, 0)
-        )
-        if one.outcome is not None:
-            head = (one.item_id, one.claim_no, one.organization, worker_id, one.outcome, int(one.counted))
-            attempts.append((*head, one.started_at, one.ended_at, kind, message))
-        if one.state in (ItemState.COMPLETED, ItemState.FAILED):
-            results.append((one.item_id, one.result, kind, message, permanent, one.usage, one.artifacts))
-        if one.log:
-            logs.append((one.item_id, one.claim_no, one.log))
-    tx.bulk("insert_attempt", attempts)
-    tx.bulk("insert_result", results)
-    tx.many("append_log", logs)
 
 
 def count_final(tx: Tx, states: Iterable[tuple[int, ItemState]], now: int) -> None:

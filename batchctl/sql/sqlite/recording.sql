@@ -19,6 +19,19 @@ INSERT INTO attempts (item_id, claim_no, organization, worker_id, outcome, count
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (item_id, claim_no) DO NOTHING
 
+-- name: insert_attempts_of_completed
+INSERT INTO attempts (item_id, claim_no, organization, worker_id, outcome, counted, started_at, ended_at)
+SELECT i.id, i.claim_no, i.organization, :worker_id, 'completed', 1, i.started_at, i.completed_at
+FROM json_each(:rows) j CROSS JOIN items i ON i.id = j.value ->> 0
+WHERE i.claim_no = j.value ->> 1
+ON CONFLICT (item_id, claim_no) DO NOTHING
+
+-- name: insert_plain_result
+INSERT INTO item_results (item_id, result)
+VALUES (?, ?)
+ON CONFLICT (item_id) DO UPDATE SET result = excluded.result, error_type = NULL, error_message = NULL, permanent = 0,
+    usage = NULL, artifacts = NULL
+
 -- name: insert_result
 INSERT INTO item_results (item_id, result, error_type, error_message, permanent, usage, artifacts)
 VALUES (?, ?, ?, ?, ?, ?, ?)
