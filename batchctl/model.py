@@ -147,12 +147,16 @@ class ItemError:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The work is done; `result` is any JSON value, `artifacts` the absolute paths of files that it made."""
+    """The work is done; `result` is any JSON value, `artifacts` the absolute paths of files that it made.
+
+    output           what an inline command wrote, byte for byte, for the screen of who drains it; never stored
+    """
 
     result: Any = None
     log: str = ""
     usage: dict[str, Any] | None = None
     artifacts: tuple[str, ...] = ()
+    output: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +164,13 @@ class Failed:
     """The try failed. Whether it is tried again is for `retry.decide`, which knows the budget.
 
     retry_after      seconds from the end of the try before the next one, where the receiver said so
+    output           as in Completed
     """
 
     error: ItemError
     retry_after: float | None = None
     log: str = ""
+    output: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

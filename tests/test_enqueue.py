@@ -138,6 +138,22 @@ def test_a_failing_command_under_run_exits_1(work: Cli) -> None:
     assert done.returncode == 1
 
 
+def test_what_a_command_writes_is_printed_byte_for_byte(cli: Cli) -> None:
+    script = r"""case $1 in 1) printf '{"a":1}';; 2) printf '\377\000\r\n';; 3) printf lost; exit 3;; esac"""
+    done = cli.run("enqueue", "orders", "--id", "1", "--id", "2", "--id", "3", "--retries", "0",
+        "--run", "-j", "1", "--", "sh", "-c", script, "sh", "{id}",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == '{"a":1}\udcff\0\nlost'  # the reader of the pipe turned \r\n to \n
+    assert cli.json("show", "latest/1")["item"]["result"] == {"a": 1}
+
+
+def test_output_that_goes_to_a_file_is_not_printed(cli: Cli) -> None:
+    arguments = ("enqueue", "orders", "--id", "1", "--stdout-to", "{{ key }}.txt", "--run", "--", "echo", "hello")
+    assert cli.ok(*arguments) == ""
+    assert (cli.folder / "1.txt").read_text() == "hello 1\n"
+
+
 def test_the_only_processor_goes_without_saying(cli: Cli) -> None:
     cli.config('processors: {solo: {command: [echo, "{{ id }}"]}}')
     assert asked(cli, "orders", "--id", "7")["batch"]["processor"] == "solo"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from batchctl import console
@@ -14,6 +15,7 @@ from batchctl.errors import InvalidInput
 if TYPE_CHECKING:
     from batchctl.config import Config
     from batchctl.inhand import Ended
+    from batchctl.model import Failed
     from batchctl.store import Scope, Store
     from batchctl.worker import Ending, Worker
 
@@ -90,14 +92,27 @@ def _progress(
 
 
 def _print_output(ended: Ended) -> None:
-    from batchctl.model import Completed
+    """Byte for byte, and once: of an item that failed what its last try wrote."""
+    from batchctl.model import Completed, Failed
 
-    if isinstance(ended.outcome, Completed):
-        result = ended.outcome.result
-        text = result.get("stdout") if isinstance(result, dict) and set(result) == {"stdout"} else None
-        console.raw(text if isinstance(text, str) else console.json_text(result) + "\n" if result is not None else "")
-    elif (error := getattr(ended.outcome, "error", None)) is not None:
+    outcome = ended.outcome
+    if isinstance(outcome, Completed) or (isinstance(outcome, Failed) and _was_last(ended, outcome)):
+        console.raw_bytes(outcome.output)
+    if not isinstance(outcome, Completed) and (error := getattr(outcome, "error", None)) is not None:
         console.note(f"{ended.item.key}: {error.message}")
+
+
+def _was_last(ended: Ended, outcome: Failed) -> bool:
+    if outcome.error.permanent or ended.item.definition is None:
+        return True
+    return ended.item.attempt > _retries(ended.item.definition)
+
+
+@lru_cache(maxsize=16)
+def _retries(definition: str) -> int:
+    from batchctl.config import inline
+
+    return inline(definition).max_retries
 
 
 def _answer(shared: Globals, store: Store, worker: Worker, ending: Ending, scope: Scope, begun: float) -> int:

@@ -24,7 +24,7 @@ from batchctl.errors import BatchctlError
 
 __all__ = [
     "Column", "Settings", "ask", "emit_json", "error", "facts", "fancy", "interactive", "is_terminal",
-    "json_text", "make_safe_streams", "note", "number", "out", "percent", "plural", "prose", "raw",
+    "json_text", "make_safe_streams", "note", "number", "out", "percent", "plural", "prose", "raw", "raw_bytes",
     "remaining", "reset", "safe", "settings", "shorten", "span", "state_style", "table", "title", "warn",
     "when", "width",
 ]  # fmt: skip
@@ -44,6 +44,15 @@ def raw(text: str) -> None:
     """Text as it is, to standard output: a document in a format of its own, or what an item wrote."""
     settings.wrote = True
     sys.stdout.write(text)
+
+
+def raw_bytes(content: bytes) -> None:
+    """What an item wrote, byte for byte, to standard output; it stands there whole before anything else is written."""
+    if content:
+        settings.wrote = True
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
 
 
 def note(text: str, *, style: str | None = "dim") -> None:

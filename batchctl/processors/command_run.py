@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from batchctl.config.structs import CommandSpec
 from batchctl.masking import Masker
@@ -34,6 +35,7 @@ class CommandRun:
         self._call = call
         self._spec = spec
         self._masker = masker
+        self._inline = item.definition is not None
         self._lock = threading.Lock()
         self._group = 0
         self._over = False
@@ -85,6 +87,8 @@ class CommandRun:
         ended = Ended(status, self._why, tail, self._errors.retry_after, log + more)
         failed = failure(ended, self._spec, self._masker(self._call.name), timeout)
         assert failed is not None
+        if self._file is None and isinstance(failed, Failed) and self._why != "too_large":
+            return replace(failed, output=self._shown(os.pread(self._output, self._spec.max_output, 0)))
         return failed
 
     def _completed(self, log: str) -> Outcome:
@@ -98,7 +102,13 @@ class CommandRun:
             value = result(raw, self._spec.output)
         except ValueError as error:
             return Failed(ItemError("OutputNotJson", self._masker(str(error)), permanent=True), log=log)
-        return Completed(value if self._masker.empty else self._masker.value(value), log)
+        return Completed(value if self._masker.empty else self._masker.value(value), log, output=self._shown(raw))
+
+    def _shown(self, raw: bytes) -> bytes:
+        """What the screen of `enqueue --run -- COMMAND` gets: whatever it is, without secrets."""
+        if not self._inline or self._masker.empty:
+            return raw if self._inline else b""
+        return self._masker(raw.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
     def _kept(self, file: StdoutFile, log: str) -> Outcome:
         path = os.fsencode(file.path).decode("utf-8", "backslashreplace")
