@@ -562,7 +562,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 TestQueue = QueueMachine.TestCase
 TestQueue.settings = settings(
-    max_examples=int(os.environ.get("BATCHCTL_TEST_EXAMPLES", "30")),
+    max_examples=int(os.environ.get("BATCHCTL_TEST_EXAMPLES", "60")),
     stateful_step_count=40,
     deadline=None,
     derandomize=False,
