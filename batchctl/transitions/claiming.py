@@ -16,7 +16,7 @@ from batchctl.model import BatchKind, BatchRef, FileRef, Item
 from batchctl.transitions.common import event, open_group, wake
 
 _TURN = 10  # items of one organization before the next has its turn
-_DUE = 1_000  # retries that one claim may wake
+_DUE = 1_000  # retries, and gates, that one claim may wake: the next takes the rest
 INLINE = "inline:"
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -194,7 +194,7 @@ def promote(tx: Tx, now: int) -> None:
         tx.many("make_due", [(number,) for number, _ in due])
         for batch_no in {batch_no for _, batch_no in due}:
             wake(tx, batch_no)
-    for (batch_no,) in tx.all("gates_opening", {"now": now}):
+    for (batch_no,) in tx.all("gates_opening", {"now": now, "limit": _DUE}):
         if tx.run("unpause_expired", {"no": batch_no, "now": now}):
             event(tx, "resumed", now, batch_no=batch_no, actor="schedule")
         open_group(tx, batch_no, now)

@@ -29,7 +29,7 @@ WHERE ready = 0 AND (processor, priority, organization) =
       (SELECT processor, priority, organization FROM ready_groups WHERE batch_no = :no)
 
 -- name: gates_opening
-SELECT batch_no FROM ready_groups WHERE opens_at <= :now
+SELECT batch_no FROM ready_groups WHERE opens_at <= :now ORDER BY opens_at LIMIT :limit
 
 -- name: next_gate
 SELECT min(opens_at) FROM ready_groups WHERE opens_at IS NOT NULL
