@@ -84,17 +84,21 @@ def _usage(error: BaseException) -> UsageError:
 def _explain(error: BatchctlError, args: Sequence[str], shared: Globals) -> int:
     _settle(args, shared)
     if shared.verbose > 1:
-        traceback.print_exception(error, file=sys.stderr)
+        _show_traceback(error, shared)
     return _report(error)
 
 
 def _internal(error: Exception, args: Sequence[str], shared: Globals) -> int:
     _settle(args, shared)
     if shared.verbose > 1:
-        sys.stderr.write(shared.mask("".join(traceback.format_exception(error))))
+        _show_traceback(error, shared)
     what = shared.mask(f"{type(error).__name__}: {error}")
     hint = None if shared.verbose > 1 else "this is a fault in batchctl; run again with -vv for its traceback"
     return _report(BatchctlError(f"internal error: {what}", hint=hint))
+
+
+def _show_traceback(error: Exception, shared: Globals) -> None:
+    sys.stderr.write(shared.mask("".join(traceback.format_exception(error))))
 
 
 def _settle(args: Sequence[str], shared: Globals) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,13 @@ def test_no_database_library_outside_the_engines(path: Path) -> None:
         elif isinstance(node, ast.ImportFrom):
             names.add((node.module or "").partition(".")[0])
     assert module_of(path).startswith("engines") or not names & DATABASES
+
+
+def test_the_architecture_has_every_module() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = {name for layer in LAYERS.values() for name in layer} - {"batchctl"}
+    assert {module_of(path).partition(".")[0] for path in FILES} - {"batchctl"} == modules
+    assert not [name for name in modules if not re.search(rf"`{name}(`|/\*`)", text)]
 
 
 def test_only_the_console_prints() -> None:

@@ -80,9 +80,7 @@ def parse(payload: Mapping[str, Any]) -> Order:
     currency = _currency(fields, organization)
     if fields.reasons or organization is None:
         raise InvalidOrderError(fields.reasons)
-    return Order(
-        order_id, seller, organization, clerk, ordered_on, customer, currency, payment_days, tuple(lines)
-    )
+    return Order(order_id, seller, organization, clerk, ordered_on, customer, currency, payment_days, tuple(lines))
 
 
 class _Fields:

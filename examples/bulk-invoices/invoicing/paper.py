@@ -32,9 +32,7 @@ class Paper(FPDF):
         self.set_font(fonts.FAMILY, "B" if bold else "", size)
         self.set_text_color(*(self._organization.accent if accent else _GREY if grey else _INK))
 
-    def put(
-        self, x: float, y: float, width: float, text: str, *, align: str = "L", height: float = 4.6
-    ) -> None:
+    def put(self, x: float, y: float, width: float, text: str, *, align: str = "L", height: float = 4.6) -> None:
         """One line of text in a box whose upper left corner is given."""
         self.set_xy(x, y)
         self.cell(width, height, text, align=align)

@@ -138,16 +138,12 @@ def _position(paper: Paper, order: Order, number: int, line: Line, net: Decimal)
 
 def _broken(paper: Paper, text: str) -> list[str]:
     """The text as the lines that fit into the description column."""
-    lines = paper.multi_cell(
-        _TEXT_WIDTH, _LINE_HEIGHT, text, align="L", dry_run=True, output=MethodReturnValue.LINES
-    )
+    lines = paper.multi_cell(_TEXT_WIDTH, _LINE_HEIGHT, text, align="L", dry_run=True, output=MethodReturnValue.LINES)
     return cast(list[str], lines)
 
 
 def _rate(order: Order, line: Line) -> str:
-    return (
-        "reverse" if line.tax_class == "reverse-charge" else percent(order.organization.rates[line.tax_class])
-    )
+    return "reverse" if line.tax_class == "reverse-charge" else percent(order.organization.rates[line.tax_class])
 
 
 def _small_print(line: Line) -> str:
