@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from batchctl.commands.common import Globals
 from batchctl.engines.base import Tx
@@ -58,15 +57,6 @@ def batches_of(shared: Globals, names: Sequence[str]) -> tuple[Store, list[int]]
                 wrong.append(error)
     _refuse(wrong)
     return store, nos
-
-
-def items_text(count: int, batches: Sequence[dict[str, Any]]) -> str:
-    """ "3 items of b1a2…" for messages."""
-    from batchctl import console
-
-    names = ", ".join(batch["name"] or batch["id"] for batch in batches[:3])
-    more = f" and {len(batches) - 3} more" if len(batches) > 3 else ""
-    return f"{console.plural(count, 'item')} of {names}{more}"
 
 
 def _refuse(wrong: Sequence[BatchctlError]) -> None:

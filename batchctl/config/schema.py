@@ -25,7 +25,6 @@ from batchctl.config.shapes import (
 )
 
 KINDS = ("command", "http", "python", "steps", "gemini", "openai", "anthropic")
-PROVIDERS = ("gemini", "openai", "anthropic")
 BODIES = ("json", "form", "body", "file")
 STATES = ("completed", "completed_with_errors", "failed", "cancelled")
 COLUMN = r"[A-Za-z_][A-Za-z0-9_]*"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from batchctl.intake.records import kind_of
+
 DEFAULT_FIELDS = ("key", "id", "uuid", "order_id")
 LONGEST_KEY = 4096
 SEPARATOR = "|"
@@ -60,18 +62,7 @@ def _part(record: Mapping[str, Any], field: str) -> str:
         return value
     if type(value) in (int, float):
         return str(value)
-    raise NoKey(f"{field!r}, its key, is {_kind(value)}, not text or a number")
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case list():
-            return "a list"
-    return "an object"
+    raise NoKey(f"{field!r}, its key, is {kind_of(value)}, not text or a number")
 
 
 def _escaped(part: str) -> str:

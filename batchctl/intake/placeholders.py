@@ -53,11 +53,6 @@ def any_placeholder(words: Sequence[str], fields: Collection[str] | None) -> boo
     )
 
 
-def any_field(words: Sequence[str]) -> bool:
-    """Whether something in the words may be the name of an order's field."""
-    return bool(_names(tuple(words)))
-
-
 def missing(words: Sequence[str], record: Mapping[str, Any]) -> list[str]:
     """The fields that the words name and the order does not have, each once."""
     return [name for name in _names(tuple(words)) if name not in record and _is_field(name, record)]

@@ -29,7 +29,7 @@ def object_of(text: bytes) -> dict[str, Any]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NotARecord(_reason(error)) from None
     if type(value) is not dict:
-        raise NotARecord(f"is {_kind(value)}, not an object")
+        raise NotARecord(f"is {kind_of(value)}, not an object")
     # Was a name overwritten? As many names as members: no. Nested objects, or `"a" : 1`, need a second look, which
     # costs as much as decoding did: a member that was lost has taken its quotes along.
     if text.count(b'":') != len(value) and _quotes_differ(text, value):
@@ -59,7 +59,8 @@ def _reason(error: Exception) -> str:
     return f"is not valid JSON: {text[:1].lower()}{text[1:]}"
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a JSON value is, in words."""
     match value:
         case None:
             return "null"

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from e2e.conftest import CONFIG
-from e2e.kit import Scene, audit, serving
+from e2e.kit import Scene, audit, eventually, finish, serving
 
 SLOW = CONFIG.replace("max_retries: 3}", "max_retries: 3, backoff: {base: 1h, factor: 3, max: 5h}}")
 
@@ -182,3 +182,16 @@ def test_a_function_says_when_to_come_back(scene: Scene) -> None:
     scene.enqueue(1, processor="call")
     scene.drain("--no-wait")
     assert _pause(scene) == pytest.approx(7200, abs=1)
+
+
+def test_a_function_is_ended_in_time_also_when_all_was_quiet_before(scene: Scene) -> None:
+    scene.cli.config(CONFIG.replace('"work:call"', '"work:call", timeout: 500ms'))
+    (scene.folder / "work.py").write_text("def call(item, context):\n    while item['id'] == 2: pass\n")
+    scene.enqueue(1, processor="call")
+    service = scene.worker("--forever")
+    eventually(lambda: scene.states() == {"completed": 1})
+    scene.enqueue([{"id": 2}], processor="call")
+    eventually(lambda: scene.states() == {"completed": 1, "failed": 1}, "its time is over")
+    service.terminate()
+    finish(service, 143)
+    audit(scene)
