@@ -234,8 +234,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.reference.check_claim(items, scope, limit, self.now())
         self._take(name, items)
 
-    @rule(name=st.sampled_from(WORKERS))
-    def claim_suspect(self, name: str) -> None:
+    @rule(name=st.sampled_from(WORKERS), dies=st.booleans())
+    def claim_suspect(self, name: str, dies: bool = False) -> None:
         if self.hands[name]:
             return
         worker = self.workers[name]
@@ -247,6 +247,8 @@ class QueueMachine(RuleBasedStateMachine):
         item = worker.claim_suspect()
         assert (item.number if item else None) == (able[0].id if able else None)
         self._take(name, [item] if item else [])
+        if dies:
+            self._die(name, set(self.hands[name]))
 
     def _take(self, name: str, items: list[Item]) -> None:
         self.reference.claim(items, name)
@@ -304,13 +306,36 @@ class QueueMachine(RuleBasedStateMachine):
             case _:
                 return kit.given_back(item, now)
 
+    @rule(pattern=st.lists(st.sampled_from(["completed", "failed"]), min_size=1, max_size=4))
+    def drain(self, pattern: list[str | None]) -> None:
+        """With every gate open and time passing, everything that was ever acknowledged ends."""
+        for name in (EVERYTHING, *PROCESSORS):
+            self._resume(name)
+        self.recover()
+        self.clock.advance(60_001)
+        for name in WORKERS:
+            self.answer(name, pattern, False, False)
+        while any(task.state in ("pending", "waiting") and not task.suspect for task in self.reference.tasks.values()):
+            self._work(WORKERS[0], 30, pattern)
+        while any(not batch.finished for batch in self.reference.batches.values()):
+            self.claim_suspect(WORKERS[0])
+            assert self.hands[WORKERS[0]], "an item can be had by nobody"
+            self.answer(WORKERS[0], pattern, False, False)
+
     @rule(name=st.sampled_from(WORKERS), reboot=st.booleans(), data=st.data())
     def worker_dies(self, name: str, reboot: bool, data: st.DataObject) -> None:
         held = list(self.hands[name].values())
         begun = {item.number for item in held if data.draw(st.booleans(), label=f"{item.number} was begun")}
-        marks = None if reboot else frozenset((item.number, item.claim_no) for item in held if item.number in begun)
+        self._die(name, None if reboot else begun)
+
+    def _die(self, name: str, begun: set[int] | None) -> None:
+        """`begun`: the items that it had started; None: the machine went down."""
+        held = list(self.hands[name].values())
+        marks = None
+        if begun is not None:
+            marks = frozenset((item.number, item.claim_no) for item in held if item.number in begun)
         count = recovering.release_worker(self.engine, name, marks, MAX_CRASHES)
-        assert count == self.reference.release(name, None if reboot else begun, MAX_CRASHES)
+        assert count == self.reference.release(name, begun, MAX_CRASHES)
         self.lost += [(name, item) for item in held]
         self.hands[name].clear()
 
