@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Run the program with the arguments of this process and exit with the contract's code."""
-    if sys.argv[1:] == ["--version"]:
+    if sys.argv[1:] == ["--version"] and sys.stdout is not None:
         from batchctl import __version__
 
         sys.stdout.write(f"batchctl {__version__}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from batchctl.errors import BatchctlError, UsageError
 
 # Older Typers raise Click's own class, newer ones their copy of it; both stand above BadParameter.
 _TyperError = cast(type[Exception], typer.BadParameter.__mro__[2])
+# Files that are opened by name tell that name in the error; standard output has none.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def run(args: Sequence[str]) -> int:
@@ -50,6 +53,10 @@ def _run(args: list[str], shared: Globals) -> int:
         return 130
     except RecursionError as error:
         return _explain(BatchctlError(f"nested too deeply: {error}"), args, shared)
+    except OSError as error:
+        if error.filename is None and error.errno in _NO_ROOM:
+            raise
+        return _internal(error, args, shared)
     except Exception as error:  # noqa: BLE001 - the last resort: a person gets a sentence, not a traceback
         return _internal(error, args, shared)
     finally:

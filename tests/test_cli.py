@@ -199,6 +199,42 @@ def test_ctrl_c_is_130(cli: Cli) -> None:
     assert "Traceback" not in err
 
 
+def shell(cli: Cli, line: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A line of the shell in which `$B` is the program."""
+    environment = cli.environment(B=f"{sys.executable} -m batchctl", **env)
+    return subprocess.run(
+        ["sh", "-c", line], cwd=cli.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["list", "list --json", "--version", "show nope --json", "init"])
+def test_closed_streams_change_no_exit_code(cli: Cli, command: str) -> None:
+    expected = 4 if "nope" in command else 0
+    for closed in (">&-", ">&- 2>&-", "<&- >&- 2>&-"):
+        done = shell(cli, f"cd $(mktemp -d -p .) && $B {command} {closed}")
+        assert (done.returncode, "Traceback" in done.stderr) == (expected, False), done.stderr
+
+
+def test_a_full_disk_under_the_answer_is_told_wherever_it_shows(cli: Cli) -> None:
+    Queue(cli.folder / "queue.db").close()
+    for env in ({}, {"PYTHONUNBUFFERED": "1"}):
+        done = shell(
+            cli, "$B --store queue.db workers --help > /dev/full; $B --store queue.db list --json > /dev/full", **env
+        )
+        assert done.returncode == 1
+        assert "cannot write the answer: No space left on device" in done.stderr
+        assert "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize("reader", ["| head -n 1", "> /dev/full", ">&-"])
+def test_work_goes_on_when_nobody_reads_what_its_items_write(cli: Cli, reader: str) -> None:
+    orders = " ".join(f"--id {n}" for n in range(12))
+    done = shell(cli, f"$B enqueue orders {orders} --run -j 1 -- echo {reader}")
+    assert "Traceback" not in done.stderr
+    batch = cli.json("show", "latest")["batch"]
+    assert (batch["status"], batch["completed_items"]) == ("completed", 12)
+
+
 def test_text_of_any_kind_can_be_printed_in_any_locale(cli: Cli) -> None:
     queue = Queue(cli.folder / "queue.db")
     queue.add([{"id": "søn \x1b[31m\u202e"}], name="ü")

@@ -47,12 +47,21 @@ def raw(text: str) -> None:
 
 
 def raw_bytes(content: bytes) -> None:
-    """What an item wrote, byte for byte, to standard output; it stands there whole before anything else is written."""
-    if content:
-        settings.wrote = True
+    """What an item wrote, byte for byte, to standard output; it stands there whole before anything else is written.
+
+    Where nobody reads it any more, or nothing more fits: the work that it comes from goes on.
+    """
+    if not content:
+        return
+    settings.wrote = True
+    try:
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
+    except OSError as problem:
+        if not isinstance(problem, BrokenPipeError):
+            warn(f"the output is not shown from here on: {problem.strerror}; `batchctl results` has it")
+        _silence(1)
 
 
 def note(text: str, *, style: str | None = "dim") -> None:
@@ -129,9 +138,14 @@ def _remark(text: str, style: str | None) -> None:
         _emit(sys.stderr, wrapped(safe(text, keep="\n\t"), width(sys.stderr)), style)
         sys.stderr.flush()
     except (OSError, ValueError):  # nobody reads standard error any more: the work goes on
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 2)
-        os.close(devnull)
+        _silence(2)
+
+
+def _silence(fd: int) -> None:
+    """What goes there from now on, and what its buffer still holds, is lost."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, fd)
+    os.close(devnull)
 
 
 def _emit(stream: Any, text: str, style: str | None) -> None:

@@ -55,8 +55,22 @@ def interactive() -> bool:
 
 
 def make_safe_streams() -> None:
-    """No character may make a print fail, whatever the locale's encoding is."""
+    """No character may make a print fail, whatever the locale's encoding is, nor that a stream is closed (`>&-`)."""
+    sys.stdout = sys.stdout or _nowhere(1)
+    sys.stderr = sys.stderr or _nowhere(2)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def _nowhere(fd: int) -> TextIO:
+    """A stream whose text is lost. It has the number that a child takes for this stream, where nothing else has."""
+    found = os.open(os.devnull, os.O_RDWR)
+    try:
+        os.fstat(fd)
+    except OSError:
+        os.dup2(found, fd)
+        os.close(found)
+        found = fd
+    return os.fdopen(found, "w", encoding="utf-8")
