@@ -138,6 +138,7 @@ def _gate(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]:
         f"The processor {processor} is broken since {_clock(gate.since, clock)}: {gate.message}.",
         "That costs no attempts. Its items go on when the config or a secret changes, "
         f"or by `batchctl resume --processor {processor}`.",
+        *_not_here(processor, queue),
     ]
 
 
@@ -175,7 +176,8 @@ def _behind(queue: Queue) -> list[str]:
     if not queue.ahead_batches:
         return []
     batches = "1 batch" if queue.ahead_batches == 1 else f"{queue.ahead_batches:,} batches"
-    return [f"{_items(queue.ahead_items)} of {batches} with higher priority or of earlier date go first."]
+    go = "goes" if queue.ahead_items == 1 else "go"
+    return [f"{_items(queue.ahead_items)} of {batches} with higher priority or of earlier date {go} first."]
 
 
 def _why_failed(facts: BatchFacts) -> list[str]:

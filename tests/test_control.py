@@ -163,6 +163,13 @@ def test_pause_and_resume_a_batch(program: Program) -> None:
     assert "not paused" in program("resume", "june").err
 
 
+def test_pause_tells_the_way_back(program: Program) -> None:
+    program.queue.add(1, name="june", processor="p")
+    for what, back in (("june", "resume june"), ("--processor p", "resume --processor p"), ("--all", "resume --all")):
+        assert f"`batchctl {back}`" in program("pause", *what.split()).err
+        program(*back.split())
+
+
 def test_pause_until(program: Program) -> None:
     program.queue.add(1, name="june")
     document = program("pause", "june", "--until", "+2h", "--json").json
@@ -225,3 +232,18 @@ def test_acts_are_in_the_history_with_who_did_them(program: Program) -> None:
         ("resumed", "eve"),
         ("cancel", "joe"),
     ]
+
+
+def test_the_history_of_set_tells_what_was_changed(program: Program) -> None:
+    program.queue.add(1, name="june")
+    program("set", "june", "--priority", "high")
+    program("set", "june", "--not-before", "2101-01-01T00:00")
+    program("pause", "june", "--until", "2101-01-01T00:00")
+    high, later, paused = (entry["detail"] for entry in program("history", "june", "--json").json["history"][-3:])
+    assert high == {"priority": "high"}
+    assert list(later) == ["not_before"]
+    assert list(paused) == ["until"]
+    assert all(time.startswith("210") and time.endswith("Z") for time in (*later.values(), *paused.values()))
+    lines = program("history", "june").out.splitlines()
+    assert lines[-3].endswith("(priority high)")
+    assert lines[-2].endswith("(not_before 2101-01-01 00:00:00)")

@@ -154,10 +154,10 @@ def test_a_file_is_written_whole_or_not_at_all(june: Program, tmp_path: Path) ->
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     path.write_text("old")
     june("results", "nothing", "-o", "out.csv", code=4)
-    june("results", "june", "-o", "none/out.csv", code=1)
+    june("results", "june", "-o", "none/out.csv", code=2)
     assert path.read_text() == "old"
     (tmp_path / "folder").mkdir()
-    june("results", "june", "-o", "folder", code=1)
+    june("results", "june", "-o", "folder", code=2)
     assert not list(tmp_path.glob(".*.part"))
 
 

@@ -117,6 +117,13 @@ def test_a_signal_ends_the_command_too(cli: Cli, number: signal.Signals, code: i
         os.kill(int(pid.read_text()), 0)
 
 
+def test_what_is_never_tried_again_is_not_announced_so(cli: Cli) -> None:
+    cli.config("processors: {once: {command: ['false'], max_retries: 0}, twice: {command: ['false'], max_retries: 1}}")
+    (cli.folder / "o.csv").write_text("id\n1\n")
+    assert "tried again" not in cli.run("try", "once", "o.csv").stderr
+    assert "tried again" in cli.run("try", "twice", "o.csv").stderr
+
+
 def test_a_failing_command_shows_what_it_wrote(work: Cli) -> None:
     answer = work.json("try", "say", "o.csv", code=1)
     assert answer["preview"]["command"] == ["sh", "-c", 'echo "$1" >&2; exit 3', "-", "Ada"]

@@ -94,6 +94,14 @@ def test_others_are_ahead() -> None:
     assert "the next of its batch" in of_item(why.ItemFacts(item()), why.Queue(NOW, workers=[WORKER]))
 
 
+def test_a_broken_processor_whose_config_has_a_problem_too() -> None:
+    gate = Gate(WaitingFor.PROCESSOR, None, "broken", NOW, "AccessDenied: HTTP 401")
+    queue = why.Queue(NOW, gate=gate, place="The config x.yaml", problems=["TOKEN is not set"])
+    text = of_batch(queue, waiting=5)
+    assert "HTTP 401" in text
+    assert "The config x.yaml has it, but it cannot run: TOKEN is not set." in text
+
+
 def test_a_retry_is_due() -> None:
     waiting = item(state="waiting", waiting_for="retry", attempts=1, error={"type": "Timeout", "message": "slow.\nx"})
     text = of_item(why.ItemFacts(waiting, due=NOW + 5), why.Queue(NOW, workers=[WORKER]))
@@ -156,6 +164,18 @@ def test_the_command_gathers_the_facts(program: Program) -> None:
     document = program("why", "june/k1", "--json").json
     assert (document["id"], document["state"]) == (item.number, "failed")
     assert "NotFound: bad" in document["reasons"][0]
+
+
+def test_a_batch_whose_gate_is_closed_is_not_ahead(program: Program) -> None:
+    for name, processor in (("paused", "p"), ("later", "p"), ("held", "q")):
+        program.queue.add(3, name=name, processor=processor)
+    program.queue.add(1, name="july")
+    with Membership(program.queue.store.engine, lease=60.0, concurrency=1, processors=["p", "q"]):
+        assert "9 items of 3 batches" in program("why", "july").out
+        program("pause", "paused")
+        program("set", "later", "--not-before", "+2h")
+        program("pause", "--processor", "q")
+        assert "go first" not in program("why", "july").out
 
 
 def test_other_organizations_are_not_counted(program: Program) -> None:

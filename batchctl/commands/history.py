@@ -15,6 +15,8 @@ from batchctl.views import resolve_target
 from batchctl.views.items import error_json
 from batchctl.views.times import iso, ms_of
 
+_TIMES = ("until", "not_before")
+
 
 def register(app: typer.Typer) -> None:
     app.command("history")(history)
@@ -58,8 +60,13 @@ def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
         "attempt": row["claim_no"],
         "worker": row["worker_id"],
         "error": error_json(row["error_type"], row["error_message"], row["event"] == "failed"),
-        "detail": None if row["detail"] is None else json.loads(row["detail"]),
+        "detail": None if row["detail"] is None else _timed(json.loads(row["detail"])),
     }
+
+
+def _timed(detail: dict[str, Any]) -> dict[str, Any]:
+    """Times as people and programs read them, not as the store does."""
+    return {name: iso(value) if name in _TIMES else value for name, value in detail.items()}
 
 
 def _line(entry: Mapping[str, Any]) -> str:
@@ -79,11 +86,15 @@ def _what(entry: Mapping[str, Any]) -> str:
 
 
 def _detail(detail: Mapping[str, Any] | None) -> str:
-    shown = [f"{name} {_value(name, value)}" for name, value in (detail or {}).items() if value not in (None, 0, "")]
+    shown = [f"{name} {_value(name, value)}" for name, value in (detail or {}).items() if _told(name, value)]
     return f" ({', '.join(shown)})" if shown else ""
 
 
+def _told(name: str, value: Any) -> bool:
+    return name == "not_before" or value not in (None, 0, "")
+
+
 def _value(name: str, value: Any) -> str:
-    if name in ("until", "not_before") and isinstance(value, int):
-        return console.when(value)
-    return str(value)
+    if value is None:
+        return "now"
+    return console.when(ms_of(value)) if name in _TIMES else str(value)

@@ -10,6 +10,7 @@ from batchctl import console
 from batchctl.commands.common import globals_of, moment
 from batchctl.commands.gates import Gates, chosen
 from batchctl.errors import InvalidInput
+from batchctl.store import EVERYTHING
 from batchctl.views.times import iso
 
 
@@ -40,7 +41,15 @@ def pause(
         console.note("nothing to pause: finished, or paused already")
         return
     until_text = f" until {console.when(end)}" if end else ""
-    console.note(f"paused {gates.what}{until_text}; what runs may finish, `batchctl resume` lets it go on")
+    console.note(f"paused {gates.what}{until_text}; what runs may finish, `{_way_back(gates)}` lets it go on")
+
+
+def _way_back(gates: Gates) -> str:
+    if gates.batch_nos is not None:
+        return f"batchctl resume {gates.what.replace(', ', ' ')}"
+    return (
+        "batchctl resume --all" if gates.processor == EVERYTHING else f"batchctl resume --processor {gates.processor}"
+    )
 
 
 def _pause(gates: Gates, end: int | None, actor: str) -> int:

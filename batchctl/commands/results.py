@@ -17,7 +17,7 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import globals_of
-from batchctl.errors import BatchctlError, InvalidInput
+from batchctl.errors import InvalidInput, UsageError
 from batchctl.export import FORMATS, Source, write
 from batchctl.views import resolve_batches
 from batchctl.views.batches import STATES
@@ -101,7 +101,7 @@ def _target(output: str | None) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise BatchctlError(f"cannot write {output}: {error.strerror or error}") from error
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
 
 
 class _Screen(io.BytesIO):

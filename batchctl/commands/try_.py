@@ -72,7 +72,7 @@ def try_(
     if shared.json:
         console.emit_json(answer)
     else:
-        _show(answer)
+        _show(answer, retried=target.config.max_retries > 0)
     return 0 if answer["state"] == "completed" else 1
 
 
@@ -127,7 +127,7 @@ def _show_preview(shown: dict[str, Any]) -> None:
         console.out(line)
 
 
-def _show(answer: dict[str, Any]) -> None:
+def _show(answer: dict[str, Any], *, retried: bool) -> None:
     if answer["log"]:
         console.out()
         console.title("What it wrote")
@@ -142,10 +142,10 @@ def _show(answer: dict[str, Any]) -> None:
         console.out(f"{error['type']}: {error['message']}")
     meaning = {
         "completed": "completed",
-        "failed": "failed; it would be tried again",
+        "failed": "failed; it would be tried again" if retried else "failed (max_retries is 0)",
         "broken": "the processor is at fault; its items would wait",
         "down": "the receiver is down; the items would wait",
     }
     permanent = bool(answer["error"] and answer["error"]["permanent"])
     word = "failed for good" if permanent and answer["state"] == "failed" else meaning.get(answer["state"])
-    console.note(f"{word or answer['state']} after {console.span(answer['duration_ms'])}; nothing was stored")
+    console.note(f"{word or answer['state']}; it took {console.span(answer['duration_ms'])}, nothing was stored")

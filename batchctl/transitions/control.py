@@ -102,4 +102,8 @@ def alter(
         if not BatchStatus(status).final:
             open_group(tx, batch_no, engine.now())
         tx.run("raise_control")
-        event(tx, "changed", engine.now(), organization=organization, batch_no=batch_no, actor=actor, detail=new)
+        given = {"priority": priority is not None, "name": name is not None, "not_before": not_before is not UNSET}
+        detail = {key: value for key, value in new.items() if given[key]}
+        if priority is not None:
+            detail["priority"] = priority.name.lower()
+        event(tx, "changed", engine.now(), organization=organization, batch_no=batch_no, actor=actor, detail=detail)

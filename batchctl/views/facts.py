@@ -23,7 +23,8 @@ class Place:
 def place_of(views: Views, no: int) -> Place:
     """Where a batch stands. Other organizations' batches are not counted where only one was asked for."""
     with views.engine.read() as tx:
-        ahead = tx.one("view_ahead_batches", {"no": no, "org": views.org}) or (0, 0)
+        about = {"no": no, "org": views.org, "now": views.engine.now()}
+        ahead = tx.one("view_ahead_batches", about) or (0, 0)
         row = tx.dicts("view_batch_gate", {"no": no})[0]
         return Place(
             next_retry=tx.value("view_next_retry", {"no": no}),

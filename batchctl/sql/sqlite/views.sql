@@ -250,13 +250,17 @@ WHERE batch_no = :no AND state IN ('waiting', 'submitted') AND waiting_for = 're
 SELECT count(*) FROM items WHERE batch_no = :no AND state = 'pending' AND suspect = 0 AND id < :id;
 
 -- name: view_ahead_batches
--- Unfinished batches that are served first: higher priority, or older in the same organization.
+-- Unfinished batches that are served first: higher priority, or older in the same organization; not those whose gate
+-- is closed, which are passed over.
 SELECT count(*), coalesce(sum(b.total_items - b.completed_items - b.failed_items - b.cancelled_items), 0)
 FROM batches b, batches me
 WHERE me.no = :no AND b.no <> me.no AND b.status IN ('pending', 'processing')
   AND (:org IS NULL OR b.organization = :org)
   AND (b.priority < me.priority
-       OR b.priority = me.priority AND b.organization = me.organization AND b.no < me.no);
+       OR b.priority = me.priority AND b.organization = me.organization AND b.no < me.no)
+  AND NOT (b.paused = 1 AND coalesce(b.paused_until > :now, 1)) AND coalesce(b.not_before <= :now, 1)
+  AND NOT EXISTS (SELECT 1 FROM processors p WHERE p.name = b.processor
+                  AND (p.broken_since IS NOT NULL OR p.paused = 1 AND coalesce(p.paused_until > :now, 1)));
 
 -- name: view_last_pause
 SELECT actor, at FROM events WHERE batch_no = :no AND event = 'paused' ORDER BY id DESC LIMIT 1;
