@@ -81,11 +81,16 @@ class Claimer:
         promote(tx, now)
         rooms = self._rooms(tx, scope)
         rows: list[Row] = []
+        begun: set[int] = set()
         if limit > 0:
             for candidate in _candidates(tx, scope, rooms):
-                rows += self._take(tx, candidate, limit - len(rows), rooms, now)
+                taken = self._take(tx, candidate, limit - len(rows), rooms, now)
+                rows += taken
+                if taken and not candidate.started:
+                    begun.add(candidate.batch_no)
                 if len(rows) >= limit:
                     break
+        _begin(tx, begun, now)
         return self._items(tx, rows)
 
     def claim_suspect(self, tx: Tx, scope: Scope, now: int) -> Item | None:
@@ -93,7 +98,7 @@ class Claimer:
         for number, batch_no, started in self._suspects(tx, scope):
             row = tx.one("claim_item", {"id": number, "worker_id": self.worker_id, "now": now})
             if row:
-                _begin(tx, batch_no, now, started=started)
+                _begin(tx, set() if started else {batch_no}, now)
                 return self._items(tx, [row])[0]
         return None
 
@@ -135,7 +140,6 @@ class Claimer:
                 "advance_turn",
                 {"priority": group.priority, "organization": group.organization, "count": len(taken), "grace": _TURN},
             )
-            _begin(tx, group.batch_no, now, started=group.started)
         return sorted(taken)
 
     def _items(self, tx: Tx, rows: Sequence[Row]) -> list[Item]:
@@ -201,10 +205,12 @@ def promote(tx: Tx, now: int) -> None:
     tx.run("unpause_processors", {"now": now})
 
 
-def _begin(tx: Tx, batch_no: int, now: int, *, started: bool) -> None:
-    if not started:
-        tx.run("group_started", {"batch_no": batch_no})
-        tx.run("batch_started", {"batch_no": batch_no, "now": now})
+def _begin(tx: Tx, batch_nos: set[int], now: int) -> None:
+    """The first items of these batches were claimed."""
+    if batch_nos:
+        params = {"batch_nos": json.dumps(sorted(batch_nos))}
+        tx.run("groups_started", params)
+        tx.run("batches_started", params | {"now": now})
 
 
 def _candidates(tx: Tx, scope: Scope, rooms: Mapping[str, int]) -> Iterator[_Candidate]:

@@ -66,11 +66,12 @@ ORDER BY g.priority, g.batch_no, i.id
 -- name: group_is_empty
 UPDATE ready_groups SET empty = 1 WHERE batch_no = :batch_no
 
--- name: group_started
-UPDATE ready_groups SET started = 1 WHERE batch_no = :batch_no
+-- name: groups_started
+UPDATE ready_groups SET started = 1 WHERE batch_no IN (SELECT value FROM json_each(:batch_nos))
 
--- name: batch_started
-UPDATE batches SET status = 'processing', started_at = coalesce(started_at, :now) WHERE no = :batch_no
+-- name: batches_started
+UPDATE batches SET status = 'processing', started_at = coalesce(started_at, :now)
+WHERE no IN (SELECT value FROM json_each(:batch_nos))
 
 -- name: claimed_data
 SELECT item_id, payload, file, idempotency_key
