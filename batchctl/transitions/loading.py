@@ -87,7 +87,8 @@ class Loading:
                     found += self._insert(tx, part, head)
                     if not rest:
                         break
-        return found
+        order = {item.where: n for n, item in enumerate(chunk)} if found else {}
+        return sorted(found, key=lambda twin: order[twin.where])
 
     def _fresh(self, chunk: Sequence[Incoming]) -> list[Incoming]:
         if not self.skip_known:

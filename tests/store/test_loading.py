@@ -128,6 +128,12 @@ def test_a_key_that_stands_twice_is_refused_with_its_first_place(
     ]
 
 
+def test_keys_that_stand_twice_are_told_in_input_order_whatever_part_has_the_first(store: Store) -> None:
+    act = begin(store, split=3)
+    twins = act.add(orders(["a", "b", "c", "d", "d", "a"]))
+    assert [(twin.where, twin.first_position) for twin in twins] == [("orders.csv:5", 4), ("orders.csv:6", 1)]
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 @pytest.mark.parametrize("split", [None, 2])
 @pytest.mark.parametrize(("on_duplicate", "wins"), [("skip", 0), ("last", 2)])
