@@ -33,7 +33,7 @@ from batchctl.template import (
 _RESULT = "batchctl_result"
 _GUARDS = frozenset({"default", "d"})
 _DEFINED = frozenset({"defined", "undefined"})
-_UNDEFINED = re.compile(r"(?:has no (?:attribute|element) )?'?([^']+?)'?(?: is undefined)?$")
+_UNDEFINED = re.compile(r"has no (?:attribute|element) '?(.*?)'?$|'?(.+?)'? is undefined$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ def _guarded(render: Render, where: str) -> Render:
 
 def _missing_name(message: str) -> str:
     match = _UNDEFINED.search(message)
-    return match[1] if match else message
+    return message if match is None else match[1] if match[1] is not None else match[2]
 
 
 class _Needs:
@@ -217,20 +217,36 @@ class _Needs:
             return missing
         if not self._unsure_paths and all(n in payload or n in known for n in self._unsure):
             return []
-        return self._try(payload, known)
+        name = probe(self._render, payload, known)
+        return [] if name is None else [name]
 
-    def _try(self, payload: Mapping[str, Any], known: Collection[str]) -> list[str]:
-        """Render it with what is known; names whose value is not known yet accept everything."""
-        unknown = _Unknown()
-        item = {"number": unknown, "key": unknown, "payload": payload, "file": unknown}
-        names = dict.fromkeys([*known], unknown) | dict(payload) | dict.fromkeys(ALWAYS, unknown)
-        if "key" in payload:
-            names["key"] = payload["key"]
-        try:
-            self._render(names | {"item": item})
-        except TemplateError as error:
-            return [error.name] if error.name else []
-        return []
+
+def probe(render: Render, payload: Mapping[str, Any], known: Collection[str], secrets: Any = None) -> str | None:
+    """Render it with what is known; names whose value is not known yet accept everything. The name that is missing."""
+    unknown = _Unknown()
+    item = {"number": unknown, "key": unknown, "payload": payload, "file": unknown}
+    names = dict.fromkeys([*known], unknown) | dict(payload) | dict.fromkeys(ALWAYS, unknown)
+    if "key" in payload:
+        names["key"] = payload["key"]
+    if secrets is not None:
+        names["secrets"] = secrets
+    try:
+        render(names | {"item": item})
+    except TemplateError as error:
+        return error.name
+    return None
+
+
+class _Tolerant(dict[Any, Any]):
+    """Under a key that is not known yet is a value that is not known yet."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return key if isinstance(key, _Unknown) else super().__getitem__(key)
+
+
+def tolerant(secrets: Mapping[str, Any]) -> Any:
+    """The secrets as `probe` takes them."""
+    return _Tolerant({name: tolerant(v) if isinstance(v, Mapping) else v for name, v in secrets.items()})
 
 
 class _Finder:

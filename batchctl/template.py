@@ -33,6 +33,7 @@ ITEM_NAMES = frozenset({"number", "key", "payload", "file"})
 
 _LOOKUP = re.compile(r"\{\{\s*([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\s*\}\}")
 _MARKUP = re.compile(r"\{[{%#]")
+_SECRETS = re.compile(r"\bsecrets\b")
 _RESERVED = frozenset(keyword.kwlist) | {
     "true",
     "false",
@@ -93,11 +94,12 @@ class Template:
     made with the `safe` filter, nor what `${…}` gave). Raises ConfigError where the syntax is wrong.
     """
 
-    __slots__ = ("_checks", "_render", "source", "where")
+    __slots__ = ("_checks", "_render", "source", "uses_secrets", "where")
 
     def __init__(self, source: Any, *, where: str, url: bool = False) -> None:
         self.source = source
         self.where = where
+        self.uses_secrets = False
         self._checks: list[Missing] = []
         self._render = self._compile(source, where, url)
 
@@ -115,6 +117,12 @@ class Template:
         for check in self._checks:
             names += [n for n in check(payload, known) if n not in names]
         return names
+
+    def missing_secret(self, payload: Mapping[str, Any], known: Collection[str], secrets: Any) -> str | None:
+        """The name that `secrets` (as `jinja.tolerant` gives them) lacks for an item that misses nothing else."""
+        from batchctl import jinja
+
+        return jinja.probe(self._render, payload, known, secrets)
 
     @property
     def constant(self) -> bool:
@@ -140,6 +148,7 @@ class Template:
         if not _MARKUP.search(author):
             constant = str(source)
             return lambda _scope: constant
+        self.uses_secrets = self.uses_secrets or _SECRETS.search(author) is not None
         pieces = _lookups(source, author)
         if pieces is not None:
             needs = [tuple(p.split(".")) for p in pieces[1::2]]

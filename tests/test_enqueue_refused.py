@@ -176,3 +176,41 @@ def test_a_late_problem_leaves_nothing_of_a_long_load(cli: Cli) -> None:
         "o.jsonl:12001: the key '17' was there before, in item 18 (see --on-duplicate)",
     ]
     assert cli.json("list") == {"batches": [], "total": 0}
+
+
+KEYS = """
+secrets: {keys: "${file:keys.json}"}
+processors:
+  sync: {http: {url: "https://api.example.com/{{ secrets.keys[account] }}/{{ id }}"}}
+  late: {command: [env], env: {KEY: "{{ secrets.keys[stem] }}", OTHER: "{{ secrets.keys.get(stem, '') }}"}}
+"""
+
+
+@pytest.fixture
+def keyed(cli: Cli) -> Cli:
+    cli.config(KEYS)
+    secret = cli.folder / "keys.json"
+    secret.write_text(json.dumps({"a1": SECRET}))
+    secret.chmod(0o600)
+    return cli
+
+
+def test_a_secret_that_the_config_has_not_for_a_row_is_told_with_the_row(keyed: Cli) -> None:
+    (keyed.folder / "jobs.csv").write_text("id,account\n1,a1\n2,a2\n3,\n")
+    details = refused(keyed, "orders", "jobs.csv", "-p", "sync")["details"]
+    assert [line.partition(" for ")[0] for line in details] == [
+        "jobs.csv:3: needs the secret 'a2'",
+        "jobs.csv:4: needs the secret ''",
+    ]
+    assert asked(keyed, "orders", "jobs.csv", "-p", "sync", "--limit", "1")["batch"]["total_items"] == 1
+
+
+def test_a_secret_chosen_by_what_is_not_known_yet_is_not_missing(keyed: Cli) -> None:
+    assert asked(keyed, "files", "keys.json", "-p", "late")["batch"]["total_items"] == 1
+
+
+def test_secrets_that_cannot_be_had_make_items_wait_and_refuse_nothing(keyed: Cli) -> None:
+    (keyed.folder / "keys.json").unlink()
+    assert asked(keyed, "orders", "--id", "1", "-p", "late", code=2)  # it needs `stem`
+    (keyed.folder / "jobs.csv").write_text("id,account\n1,a1\n")
+    assert asked(keyed, "orders", "jobs.csv", "-p", "sync")["batch"]["pending_items"] == 1

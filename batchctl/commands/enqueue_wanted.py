@@ -33,7 +33,7 @@ class WantedFiles:
 
     def items(self, target: Target, problems: Problems) -> Iterator[Incoming]:
         """One item a file. Raises ConfigError where a template of the processor is wrong."""
-        lacking = checks.check_of(target.config, files=True)
+        lacking = checks.check_of(target.config, target.secrets, files=True)
         for reason in lacking({}) if lacking else ():
             problems.add(target.name, f"a file {reason}")
         rules = selection.Selection(self.recursive, self.patterns, self.min_age, self.left_out)
@@ -86,7 +86,7 @@ class WantedOrders:
             streams,
             key_fields=orders.split_fields(self.key),
             limit=self.limit,
-            check=checks.check_of(target.config, files=False),
+            check=checks.check_of(target.config, target.secrets, files=False),
             problems=problems,
         )
 

@@ -126,6 +126,7 @@ def _check(shared: Globals, store: Store, nos: Sequence[int]) -> Callable[[dict[
     for name, definition in {(row["processor"], row["definition"]) for row in rows}:
         with contextlib.suppress(ConfigError):
             config = shared.processor_config(name, definition)
-            if config is not None and (check := check_of(config, files=False)) is not None:
+            secrets = shared.config().secrets if definition is None else {}
+            if config is not None and (check := check_of(config, secrets, files=False)) is not None:
                 checks.append(check)
     return lambda order: [reason for check in checks for reason in check(order)]

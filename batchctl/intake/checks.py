@@ -13,16 +13,20 @@ from batchctl.template import FILE_NAMES, Template
 Check = Callable[[Mapping[str, Any]], list[str]]
 
 
-def check_of(config: ProcessorConfig, *, files: bool) -> Check | None:
+def check_of(config: ProcessorConfig, secrets: Mapping[str, Any], *, files: bool) -> Check | None:
     """A function from a payload to the reasons why the processor can't work on it; None where it takes anything.
 
-    Raises ConfigError where a template can't be compiled.
+    A secret that is missing for one item (`secrets.keys[account]`) is one of the reasons; where secrets can't be had at
+    all that is the processor's own problem, and its items wait. Raises ConfigError where a template can't be compiled.
     """
     checks: list[Check] = []
     needed = [template for template in templates_of(config) if not template.constant]
     if needed:
         known = FILE_NAMES if files else frozenset()
         checks.append(lambda payload: _lacks_of_templates(needed, payload, known))
+    secret = [template for template in needed if template.uses_secrets] if not config.problems else []
+    if secret:
+        checks.append(_lacks_of_secrets(secret, secrets, checks[0], FILE_NAMES if files else frozenset()))
     spec = config.spec
     if not files and isinstance(spec, CommandSpec) and spec.style == "parallel":
         checks.append(lambda payload: _lacks_of_words(spec.argv, payload))
@@ -62,6 +66,26 @@ def _lacks_of_templates(templates: Sequence[Template], payload: Mapping[str, Any
         for name in template.missing(payload, known):
             lacks.setdefault(name, template.where)
     return [f"has no {name!r}, which {where} needs{nearest(name, payload)}" for name, where in lacks.items()]
+
+
+def _lacks_of_secrets(
+    templates: Sequence[Template], secrets: Mapping[str, Any], before: Check, known: Collection[str]
+) -> Check:
+    from batchctl import jinja
+
+    kept = jinja.tolerant(secrets)
+
+    def check(payload: Mapping[str, Any]) -> list[str]:
+        if before(payload):
+            return []
+        lacks = ((template.missing_secret(payload, known, kept), template.where) for template in templates)
+        return [
+            f"needs the secret {name!r} for {where}, which the config does not have"
+            for name, where in lacks
+            if name is not None
+        ]
+
+    return check
 
 
 def _lacks_of_words(words: Sequence[str], payload: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
@@ -23,6 +23,7 @@ class Target:
     name: str
     config: ProcessorConfig
     definition: str | None = None
+    secrets: Mapping[str, Any] = field(default_factory=dict)
 
 
 def named(config: Config, name: str | None) -> Target:
@@ -36,7 +37,7 @@ def named(config: Config, name: str | None) -> Target:
         raise UsageError(f"which processor? {what}", hint=hint)
     if name not in known:
         raise InvalidInput(f"there is no processor {name!r} ({_place(config)})", hint=_near(name, known))
-    return Target(name, known[name])
+    return Target(name, known[name], secrets=config.secrets)
 
 
 def inline(words: Sequence[str], folder: str, settings: Mapping[str, Any]) -> Target:
