@@ -138,6 +138,13 @@ def test_a_failing_command_under_run_exits_1(work: Cli) -> None:
     assert done.returncode == 1
 
 
+def test_work_that_is_held_is_left_with_the_way_to_learn_why(cli: Cli) -> None:
+    done = cli.run("enqueue", "orders", "--id", "1", "--run", "--", "no-such-program")
+    assert done.returncode == 3
+    number = cli.json("show", "latest")["batch"]["id"]
+    assert f"`batchctl why {number}`" in done.stderr
+
+
 def test_what_a_command_writes_is_printed_byte_for_byte(cli: Cli) -> None:
     script = r"""case $1 in 1) printf '{"a":1}';; 2) printf '\377\000\r\n';; 3) printf lost; exit 3;; esac"""
     done = cli.run("enqueue", "orders", "--id", "1", "--id", "2", "--id", "3", "--retries", "0",

@@ -192,6 +192,9 @@ def test_the_time_left_follows_the_rate(queue: Queue) -> None:
         db.execute("UPDATE batches SET started_at = ?", (begun,))
     db.close()
     assert views.batch(no)["eta_seconds"] == pytest.approx(10, abs=5)
+    queue.store.pause([no], None, "ann")
+    assert views.batch(no)["eta_seconds"] is None
+    queue.store.resume([no], "ann")
     for item in queue.claim(5):
         queue.complete(item)
     assert views.batch(no)["eta_seconds"] == 0.0

@@ -116,6 +116,8 @@ def _retries(definition: str) -> int:
 
 
 def _answer(shared: Globals, store: Store, worker: Worker, ending: Ending, scope: Scope, begun: float) -> int:
+    from batchctl.worker import Ending
+
     views, tally = shared.views(store), worker.tally
     named = scope.batch_nos is not None
     left = _unfinished(store, scope)
@@ -135,6 +137,9 @@ def _answer(shared: Globals, store: Store, worker: Worker, ending: Ending, scope
         )
     else:
         _say(tally.completed, tally.failed, tally.retried, left, batches)
+        if ending is Ending.HELD and left:
+            name = batches[0]["id"] if named and len(batches) == 1 else "BATCH"
+            console.note(f"see what keeps the rest with `batchctl why {name}`")
     return _code(worker, ending, left, failed)
 
 
