@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Check, show or describe the config.", no_args_is_help=True)
+    group = typer.Typer(help="Check, show or describe the config.")
     group.command("check")(check)
     group.command("show")(show)
     group.command("schema")(schema)
