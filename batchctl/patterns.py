@@ -9,7 +9,7 @@ from functools import lru_cache
 
 # The first that fits wins, so the longer shapes stand first.
 _SHAPES = (
-    ("url", r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+"),
+    ("url", r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]*[^\s'\"<>.,:;!?)]"),
     ("mail", r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
     ("time", r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"),
     ("id", r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"),

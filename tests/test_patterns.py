@@ -22,6 +22,10 @@ from batchctl.patterns import Failure, fold, grouped
         ("/var/lib/x/a.csv: no such file", "<path>: no such file"),
         ("cannot open ./in/b.pdf.", "cannot open <path>."),
         ("HTTP 503 from https://erp.example.com/a?b=1", "HTTP <n> from <url>"),
+        (
+            "cannot connect to http://127.0.0.1:9: refused (see https://x.org/a).",
+            "cannot connect to <url>: refused (see <url>).",
+        ),
         ("refused by 127.0.0.1:8080", "refused by <address>"),
         ("id 550e8400-e29b-41d4-a716-446655440000 is gone", "id <id> is gone"),
         ("commit deadbeef1234 is bad", "commit <id> is bad"),

@@ -117,5 +117,5 @@ def _finish(shared: Globals, store: Store, counts: dict[int, int], *, run: bool)
     elif not total:
         console.note("nothing to retry: no item fits")
     else:
-        console.note(f"{console.plural(total, 'item')} went back into the queue; `batchctl run` does them")
+        console.note(f"{console.plural(total, 'item')} went back into the queue; next: batchctl run")
     return 0
