@@ -198,3 +198,16 @@ def _login() -> str:
         return getpass.getuser()
     except (KeyError, ImportError, OSError):  # a container's user id without a name
         return f"uid {os.getuid()}"
+
+
+def batch_name(text: str | None) -> None:
+    """Raises InvalidInput for a --name that no batch may have."""
+    one_line(text, "--name")
+    if text == "latest":
+        raise InvalidInput("--name latest: that word means the newest batch", hint="choose another name")
+
+
+def one_line(text: str | None, option: str) -> None:
+    """Raises InvalidInput where the option's text is not one line of printable text."""
+    if text is not None and (not text.strip() or not text.isprintable()):
+        raise InvalidInput(f"{option}: {text!r} is empty or holds characters that cannot be printed")

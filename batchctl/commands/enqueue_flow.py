@@ -9,7 +9,7 @@ from typing import Any
 
 from batchctl import console, duration
 from batchctl.commands import enqueue_answer as answer
-from batchctl.commands.common import Globals, moment
+from batchctl.commands.common import Globals, batch_name, moment, one_line
 from batchctl.commands.enqueue_options import EnqueueOptions
 from batchctl.commands.enqueue_wanted import Wanted
 from batchctl.errors import InvalidInput, UsageError
@@ -86,11 +86,8 @@ def _fitting(options: EnqueueOptions, words: Sequence[str] | None) -> None:
         raise UsageError(f"{given[0]} goes with --run")
     if options.dry_run and options.run:
         raise UsageError("--dry-run stores nothing, so there is nothing to --run")
-    for option, text in (("--name", options.name), ("--idempotency-key", options.idempotency_key)):
-        if text is not None and (not text.strip() or not text.isprintable()):
-            raise InvalidInput(f"{option}: {text!r} is empty or holds characters that cannot be printed")
-    if options.name == "latest":
-        raise InvalidInput("--name latest: that word means the newest batch", hint="choose another name")
+    batch_name(options.name)
+    one_line(options.idempotency_key, "--idempotency-key")
 
 
 def _terms(shared: Globals, options: EnqueueOptions, target: Target, wanted: Wanted) -> Terms:

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from batchctl import console
-from batchctl.commands.common import globals_of, moment
+from batchctl.commands.common import batch_name, globals_of, moment
 from batchctl.commands.enqueue_options import PriorityName
 from batchctl.commands.targets import batches_of
-from batchctl.errors import InvalidInput, UsageError
+from batchctl.errors import UsageError
 from batchctl.model import Priority
 from batchctl.store import UNSET
 
@@ -34,8 +34,7 @@ def set_batch(
     shared = globals_of(ctx)
     if priority is None and name is None and not_before is None:
         raise UsageError("nothing to change", hint="give --priority, --name or --not-before")
-    if name is not None and not (name.strip() and name.isprintable()):
-        raise InvalidInput("--name: a name is one line of printable text")
+    batch_name(name)
     lifted = not_before in _AT_ONCE
     start = None if lifted else moment(not_before, "--not-before")
     store, nos = batches_of(shared, [batch])
