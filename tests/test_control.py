@@ -210,7 +210,14 @@ def test_set(program: Program) -> None:
     assert program("show", "july", "--json").json["items"][0]["waiting_for"] == "schedule"
     program("set", "july", "--not-before", "now")
     assert states(program, "july") == ["pending"]
-    for wrong in ([], ["--priority", "urgent"], ["--name", ""], ["--name", "a\nb"], ["--name", "latest"], ["--not-before", "soon"]):
+    for wrong in (
+        [],
+        ["--priority", "urgent"],
+        ["--name", ""],
+        ["--name", "a\nb"],
+        ["--name", "latest"],
+        ["--not-before", "soon"],
+    ):
         program("set", "july", *wrong, code=2)
 
 
