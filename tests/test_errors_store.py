@@ -87,7 +87,6 @@ def test_a_folder(cli: Cli) -> None:
     refused_as(cli, "StoreError", path, LIST, ENQUEUE)
 
 
-@pytest.mark.xfail(strict=True, reason="the folder of a new store is made before errors are translated")
 def test_a_path_through_a_file(cli: Cli) -> None:
     cli.config(CONFIG.replace("queue.db", "file/queue.db"))
     (cli.folder / "file").write_text("")
@@ -168,7 +167,6 @@ def test_a_lock_that_is_held_too_long(cli: Cli, queue: Path, lock: Callable[[Pat
     cli.ok(*ENQUEUE)
 
 
-@pytest.mark.xfail(strict=True, reason="every open sets auto_vacuum anew, which takes the write lock")
 @pytest.mark.parametrize("lock", [by_sqlite, by_batchctl])
 def test_who_reads_waits_for_no_lock(cli: Cli, queue: Path, lock: Callable[[Path], Callable[[], None]]) -> None:
     release = lock(queue)

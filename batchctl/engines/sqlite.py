@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -79,7 +80,8 @@ class SqliteEngine:
         self._readonly = readonly
         with _translated(path):
             if create:
-                _create(path)
+                with _files_translated(path):
+                    _create(path)
             self._connection = _connect(path, readonly=readonly)
             self._lock: FairLock | None = None
             try:
@@ -220,9 +222,10 @@ def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
         cached_statements=512,
     )
     try:
-        # Before journal_mode: it takes effect only while the file is empty.
         if not readonly:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            # Only while the file is empty: there it takes effect, later it would only take the write lock.
+            if not connection.execute("PRAGMA page_count").fetchone()[0]:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
@@ -251,6 +254,26 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _store_error(path, error) from error
+
+
+@contextmanager
+def _files_translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _file_error(path, error) from error
+
+
+def _file_error(path: Path, error: OSError) -> StoreError:
+    """What the file system says of the store's file or folder."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"{path}: no space left on its disk", hint="free some space, then run the command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        hint = "check the owner and mode of its folder, or name another store"
+        return StoreReadOnly(f"{path}: cannot be made here ({error.strerror})", hint=hint)
+    return StoreError(
+        f"{path}: cannot be made or opened ({error.strerror})", hint="check the path, or name another store"
+    )
 
 
 def _locked(path: Path) -> StoreLocked:
