@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -95,6 +96,15 @@ def _workers(scene: Scene) -> int:
     return int(scene.value("SELECT count(*) FROM workers"))
 
 
+@pytest.fixture
+def with_terminal() -> Iterator[None]:
+    """Programs started here do not ignore SIGHUP, even where the tests run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("with_terminal")
 def test_a_closed_terminal_is_an_ordinary_stop(scene: Scene) -> None:
     scene.enqueue([{"id": 1, "hold": "go", "holds": 1}])
     worker = scene.worker("--grace", "0s")
