@@ -59,7 +59,7 @@ def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
         "count": row["count"],
         "attempt": row["claim_no"],
         "worker": row["worker_id"],
-        "error": error_json(row["error_type"], row["error_message"], row["event"] == "failed"),
+        "error": error_json(row["error_type"], row["error_message"], bool(row["permanent"])),
         "detail": None if row["detail"] is None else _timed(json.loads(row["detail"])),
     }
 

@@ -231,7 +231,7 @@ class PythonProcessor:
                 job.context.log(self._masker(frame.value))
             case "completed" | "failed" | "down" if job := self._jobs.get(frame.number):
                 self._early_deaths = 0
-                job.context.started(frame.started)
+                _announce(job, frame.started)
                 log = frame.log[child.passed_on(frame.number) :] if frame.log else ""
                 if job.ending and frame.seen:
                     self._end(frame.number, interrupted(job.ending, self._masker(log)))
@@ -256,7 +256,7 @@ class PythonProcessor:
         elif started is None:
             self._again(job)
         else:
-            job.context.started(started)
+            _announce(job, started)
             ending = "hand_back" if self._closing else child.ending
             self._end(number, died(ending, describe(status), self._config.timeout, log))
 
@@ -298,9 +298,7 @@ class PythonProcessor:
             self._break(ItemError("ImportTimeout", f"{self._spec.module}: importing it took over {_START:g} s"))
 
     def _look_at_job(self, child: ChildProcess, running: Running, job: _Job, now: float) -> None:
-        if not job.announced:
-            job.announced = True
-            job.context.started(running.started_ms)
+        _announce(job, running.started_ms)
         if text := child.follow(running):
             job.context.log(self._masker(text))
         if job.ending and running.told is None:
@@ -326,3 +324,10 @@ class PythonProcessor:
         if job is not None:
             self._queue.forget(number)
             job.done(outcome)
+
+
+def _announce(job: _Job, started_ms: int) -> None:
+    """Tell the worker once when the item was begun: while it runs, or with its end."""
+    if not job.announced:
+        job.announced = True
+        job.context.started(started_ms)

@@ -269,7 +269,7 @@ def main() -> None:
         handler = load(module, function)
     except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit too
         name = type(error).__name__
-        answers.send(Frame("broken", value=plain(f"{name}: {error}"), type=name, log=trace(error)))
+        answers.send(Frame("broken", value=plain(str(error) or name), type=name, log=trace(error)))
         return
     child = Child(handler, answers, InFlight(Path(inflight)), int(slot), int(longest))
     answers.send(Frame("ready", log=printed()))

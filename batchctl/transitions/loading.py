@@ -7,6 +7,7 @@ import secrets
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from batchctl.engines.base import Engine, Presence, Tx
 from batchctl.errors import DuplicateBatch
@@ -260,12 +261,13 @@ class Loading:
         scope = {"organization": self.new.organization or "", "processor": self.new.processor}
         if self.new.idempotency_key:
             row = tx.one("batch_by_idempotency_key", scope | {"idempotency_key": self.new.idempotency_key})
-            if row and row[2] == content_hash:
+            if row and row[2] == self._request_hash(content_hash):
                 load = scope | {"no": row[0], "content_hash": content_hash, "group_name": row[3]}
                 return [no for (no,) in tx.all("batches_of_load", load)] if row[3] else [row[0]]
             if row:
+                key = self.new.idempotency_key
                 raise DuplicateBatch(
-                    f"idempotency key {self.new.idempotency_key!r} belongs to batch {row[1]}, which has other content",
+                    f"idempotency key {key!r} belongs to batch {row[1]}, which differs in content or options",
                     hint=f"see it with `batchctl show {row[1]}`, or choose another key",
                 )
             return []
@@ -278,12 +280,19 @@ class Loading:
             )
         return []
 
+    def _request_hash(self, content_hash: str) -> str:
+        """What an idempotency key stands for. Not the time to start: `+2h` is another one at each repetition."""
+        options = [content_hash, self.new.name, int(self.new.priority), self.split, self.new.not_before is None]
+        return blake2b(json.dumps(options).encode(), digest_size=16).hexdigest()
+
     def _publish(self, tx: Tx, content_hash: str) -> None:
         now = self.engine.now()
         for number, part in enumerate(part for part in self._parts if part.total):
             key = self.new.idempotency_key if number == 0 else None
             row = {"no": part.no, "total": part.total, "explicit_keys": int(self._explicit)}
-            tx.run("publish_batch", row | {"content_hash": content_hash, "idempotency_key": key})
+            request = self._request_hash(content_hash) if key else None
+            hashes = {"content_hash": content_hash, "request_hash": request, "idempotency_key": key}
+            tx.run("publish_batch", row | hashes)
             open_group(tx, part.no, now)
             event(
                 tx,

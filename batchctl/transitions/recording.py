@@ -91,7 +91,7 @@ def _settle(tx: Tx, worker_id: str, settled: list[Settled]) -> list[Settled]:
 
 def _attempt(worker_id: str, one: Settled) -> Row:
     head = (one.item_id, one.claim_no, one.organization, worker_id, one.outcome, int(one.counted))
-    return (*head, one.started_at, one.ended_at, *_error(one)[:2])
+    return (*head, one.started_at, one.ended_at, *_error(one))
 
 
 def _result(one: Settled) -> Row:

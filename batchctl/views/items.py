@@ -66,7 +66,7 @@ def attempt_json(row: Mapping[str, Any]) -> dict[str, Any]:
         "started_at": iso(started),
         "ended_at": iso(ended),
         "duration_ms": None if started is None else max(0, ended - started),
-        "error": error_json(row["error_type"], row["error_message"], row["outcome"] == "failed"),
+        "error": error_json(row["error_type"], row["error_message"], bool(row["permanent"])),
     }
 
 

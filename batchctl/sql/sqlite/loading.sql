@@ -74,7 +74,7 @@ FROM batches b CROSS JOIN items i ON i.batch_no = b.no CROSS JOIN item_data d ON
 WHERE b.no = :no
 
 -- name: batch_by_idempotency_key
-SELECT no, id, content_hash, group_name FROM batches
+SELECT no, id, request_hash, group_name FROM batches
 WHERE organization = :organization AND idempotency_key = :idempotency_key AND status NOT IN ('loading', 'deleting')
 
 -- name: unfinished_twin
@@ -92,7 +92,7 @@ ORDER BY no
 -- name: publish_batch
 UPDATE batches
 SET status = 'pending', loader = NULL, total_items = :total, explicit_keys = :explicit_keys,
-    content_hash = :content_hash, idempotency_key = :idempotency_key
+    content_hash = :content_hash, request_hash = :request_hash, idempotency_key = :idempotency_key
 WHERE no = :no
 
 -- name: delete_batch_row

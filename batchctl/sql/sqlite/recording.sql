@@ -15,8 +15,8 @@ WHERE id = :id AND state = 'processing' AND worker_id = :worker_id AND claim_no 
 
 -- name: insert_attempt
 INSERT INTO attempts (item_id, claim_no, organization, worker_id, outcome, counted, started_at, ended_at, error_type,
-                      error_message)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                      error_message, permanent)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (item_id, claim_no) DO NOTHING
 
 -- name: insert_attempts_of_completed

@@ -210,12 +210,12 @@ ORDER BY i.id LIMIT :limit;
 -- name: view_history_of_batch
 -- In one millisecond: enqueued, then attempts, then what followed from them.
 SELECT at, event, actor, item_id, count, detail,
-       NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message,
+       NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message, 0 AS permanent,
        CASE event WHEN 'enqueued' THEN 0 ELSE 2 END AS rank, id AS number
 FROM events WHERE batch_no = :no
 UNION ALL
 SELECT a.ended_at, a.outcome, NULL, a.item_id, NULL, NULL,
-       a.claim_no, a.worker_id, a.error_type, a.error_message, 1, a.item_id
+       a.claim_no, a.worker_id, a.error_type, a.error_message, a.permanent, 1, a.item_id
 FROM items i CROSS JOIN attempts a ON a.item_id = i.id
 WHERE +i.batch_no = :no AND i.id BETWEEN :first AND :last
 ORDER BY at, rank, number;
@@ -223,12 +223,12 @@ ORDER BY at, rank, number;
 -- name: view_history_of_item
 -- Acts on the whole batch are part of an item's story too, its siblings' are not.
 SELECT at, event, actor, item_id, count, detail,
-       NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message,
+       NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message, 0 AS permanent,
        CASE event WHEN 'enqueued' THEN 0 ELSE 2 END AS rank, id AS number
 FROM events WHERE batch_no = :no AND (item_id IS NULL OR item_id = :id)
 UNION ALL
 SELECT ended_at, outcome, NULL, item_id, NULL, NULL,
-       claim_no, worker_id, error_type, error_message, 1, claim_no
+       claim_no, worker_id, error_type, error_message, permanent, 1, claim_no
 FROM attempts WHERE item_id = :id
 ORDER BY at, rank, number;
 

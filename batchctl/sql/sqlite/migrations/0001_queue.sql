@@ -30,6 +30,7 @@ CREATE TABLE batches (
     run_no          INTEGER NOT NULL DEFAULT 1,
     idempotency_key TEXT,
     content_hash    TEXT,
+    request_hash    TEXT,
     error           TEXT,
     usage           TEXT,
     cost            TEXT,
@@ -110,6 +111,7 @@ CREATE TABLE attempts (
     ended_at        INTEGER NOT NULL,
     error_type      TEXT,
     error_message   TEXT,
+    permanent       INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (item_id, claim_no)
 ) WITHOUT ROWID;
 
