@@ -25,6 +25,7 @@ test: $(DEV)
 
 lint: $(DEV)
 	@$(RUN) ruff check .
+	@$(RUN) ruff format --check -q .
 	@$(RUN) mypy
 	@$(RUN) mypy -p invoicing
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,40 +24,33 @@ from batchctl.retry import Policy, decide
 from batchctl.transitions.recording import Settled
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
-PolicyOf = Callable[[Item], Policy]
 
 
 def settle(ended: Ended, policy: Policy) -> Settled:
     """The row that an item's end makes."""
-    item, outcome = ended.item, ended.outcome
+    outcome = ended.outcome
     if isinstance(outcome, Completed):
-        return Settled(
-            item_id=item.number,
-            claim_no=item.claim_no,
-            batch_no=item.batch.no,
-            organization=item.batch.organization or "",
-            state=ItemState.COMPLETED,
+        return _row(
+            ended.item,
+            ItemState.COMPLETED,
+            ended.ended_at,
             outcome=AttemptOutcome.COMPLETED,
             counted=True,
             started_at=ended.started_at or ended.ended_at,
-            ended_at=ended.ended_at,
             result=_json(outcome.result),
-            log=ended.log + outcome.log if ended.log or outcome.log else "",
+            log=ended.log + outcome.log,
             usage=_json(outcome.usage) if outcome.usage else None,
             artifacts=_json(outcome.artifacts) if outcome.artifacts else None,
         )
-    decision = decide(outcome, item.attempt, policy, ended.ended_at)
+    decision = decide(outcome, ended.item.attempt, policy, ended.ended_at)
     untouched = ended.started_at is None and isinstance(outcome, HandedBack | Cancelled)
-    return Settled(
-        item_id=item.number,
-        claim_no=item.claim_no,
-        batch_no=item.batch.no,
-        organization=item.batch.organization or "",
-        state=decision.state,
+    return _row(
+        ended.item,
+        decision.state,
+        ended.ended_at,
         outcome=None if untouched else decision.outcome,
         counted=decision.counted and not untouched,
         started_at=ended.started_at,
-        ended_at=ended.ended_at,
         waiting_for=decision.waiting_for,
         next_attempt_at=decision.next_attempt_at,
         error=error_of(outcome),
@@ -68,16 +60,30 @@ def settle(ended: Ended, policy: Policy) -> Settled:
 
 def give_back(item: Item, now: int) -> Settled:
     """A claimed item that was never touched: it returns as if it had not been claimed."""
+    return _row(item, ItemState.PENDING, now)
+
+
+def _row(
+    item: Item,
+    state: ItemState,
+    ended_at: int,
+    *,
+    outcome: AttemptOutcome | None = None,
+    counted: bool = False,
+    started_at: int | None = None,
+    **details: Any,
+) -> Settled:
     return Settled(
-        item_id=item.number,
-        claim_no=item.claim_no,
-        batch_no=item.batch.no,
-        organization=item.batch.organization or "",
-        state=ItemState.PENDING,
-        outcome=None,
-        counted=False,
-        started_at=None,
-        ended_at=now,
+        item.number,
+        item.claim_no,
+        item.batch.no,
+        item.batch.organization or "",
+        state,
+        outcome,
+        counted,
+        started_at,
+        ended_at,
+        **details,
     )
 
 
