@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 from batchctl.errors import InvalidInput
 
 SHOWN = 50
@@ -14,7 +12,6 @@ class Problems:
 
     def __init__(self) -> None:
         self.count = 0
-        self._lock = threading.Lock()
         self._details: list[str] = []
 
     def __bool__(self) -> bool:
@@ -22,10 +19,9 @@ class Problems:
 
     def add(self, where: str, reason: str) -> None:
         """`where` is "orders.csv:17" or a path, `reason` goes on after the colon."""
-        with self._lock:  # what is read ahead is read in another thread
-            self.count += 1
-            if len(self._details) < SHOWN:
-                self._details.append(f"{where}: {reason}")
+        self.count += 1
+        if len(self._details) < SHOWN:
+            self._details.append(f"{where}: {reason}")
 
     def details(self) -> list[str]:
         """The reasons for people, the last line saying how many more there are."""

@@ -6,11 +6,11 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from batchctl.errors import InvalidInput
-from batchctl.intake.ahead import chunks_ahead
 from batchctl.intake.problems import SHOWN, Problems
 from batchctl.model import Incoming, NewBatch
 from batchctl.store import CHUNK, Loaded, Loading, Store
@@ -53,8 +53,9 @@ class Submission:
     def submit(self, items: Iterable[Incoming]) -> Loaded:
         """Store all items, or none. Raises InvalidInput with all problems, DuplicateBatch or a StoreError."""
         try:
-            with _no_collector(), closing(chunks_ahead(items, CHUNK)) as chunks:
-                for chunk in chunks:
+            stream = iter(items)
+            with _no_collector():
+                while chunk := list(islice(stream, CHUNK)):
                     self._take(chunk)
             self._refuse_too_many()
             self.problems.raise_if_any("the input")
