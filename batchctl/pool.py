@@ -48,8 +48,7 @@ class ProcessorPool:
         found = self._policies.get(key)
         if found is None:
             config = self.config(item)
-            pause = config.backoff
-            found = Policy(config.max_retries, pause.base, pause.factor, pause.max, pause.jitter)
+            found = Policy(config.max_retries, config.backoff)
             self._policies[key] = found
         return found
 

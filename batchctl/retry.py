@@ -23,14 +23,21 @@ _LONGEST = 366 * 86_400.0  # seconds: a receiver's slip must not park an item fo
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """How often and how soon. `base` and `max` in seconds; `jitter` as a share: 0.1 is ±10 %."""
+class Backoff:
+    """The pause in seconds before retry n is `min(base * factor ** (n - 1), max)`, give or take the share `jitter`."""
 
-    max_retries: int = 3
     base: float = 30.0
     factor: float = 4.0
     max: float = 900.0
     jitter: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often and how soon."""
+
+    max_retries: int = 3
+    backoff: Backoff = Backoff()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ def decide(outcome: Outcome, attempt: int, policy: Policy, now: int) -> Decision
         case Failed(retry_after=earliest) | Down(retry_after=earliest):
             if attempt > policy.max_retries:
                 return Decision(ItemState.FAILED, AttemptOutcome.FAILED, counted=True)
-            pause = max(backoff(attempt, policy), _sane(earliest))
+            pause = max(pause_after(attempt, policy.backoff), _sane(earliest))
             return Decision(
                 ItemState.WAITING,
                 AttemptOutcome.RETRY,
@@ -75,11 +82,11 @@ def _sane(seconds: float | None) -> float:
     return min(seconds, _LONGEST) if seconds is not None and seconds > 0 else 0.0  # NaN compares as False
 
 
-def backoff(attempt: int, policy: Policy) -> float:
+def pause_after(attempt: int, backoff: Backoff) -> float:
     """Seconds before the next try after `attempt` tries: exponential, capped, then spread by the jitter."""
     from tenacity import RetryCallState, Retrying, wait_exponential
 
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = attempt
-    pause = wait_exponential(multiplier=policy.base, exp_base=policy.factor, max=policy.max)(state)
-    return pause * (1 + policy.jitter * random.uniform(-1, 1))  # noqa: S311 - spreads load, keeps no secret
+    pause = wait_exponential(multiplier=backoff.base, exp_base=backoff.factor, max=backoff.max)(state)
+    return pause * (1 + backoff.jitter * random.uniform(-1, 1))  # noqa: S311 - spreads load, keeps no secret

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.harness import Contender, Goal, Sample, Versus
-from bench.program import Program
+from bench.program import Program, beside
 
 COUNT = 5_000
 AT_ONCE = 64
@@ -76,15 +74,7 @@ def _request(port: int, number: int) -> str:
 @contextmanager
 def serving() -> Iterator[int]:
     """A server of its own for each run; its port."""
-    process = subprocess.Popen(  # noqa: S603 - our own server
-        [sys.executable, "-m", "bench.http_server", str(PAUSE_MS)],
-        cwd=Path(__file__).parent.parent,
-        env=dict(os.environ),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    with process:
+    with beside("bench.http_server", str(PAUSE_MS)) as process:
         assert process.stdout is not None
         try:
             yield int(process.stdout.readline())

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench import orders
 from bench.harness import Limit, Progress, Report, Sample, in_fresh_folder, judge, lines
-from bench.program import Program
+from bench.program import Program, beside
 
 COUNT = 1_000_000
 BESIDE = 100_000
@@ -52,15 +49,7 @@ def enqueue(folder: Path, count: int, say: Progress) -> Sample:
 def bystander(store: Path) -> Iterator[dict[str, float]]:
     """Runs it meanwhile; its figures are there afterwards."""
     waits: dict[str, float] = {}
-    process = subprocess.Popen(  # noqa: S603 - our own script
-        [sys.executable, "-m", "bench.bystander", str(store)],
-        cwd=Path(__file__).parent.parent,
-        env=dict(os.environ),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    with process:
+    with beside("bench.bystander", str(store)) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         try:

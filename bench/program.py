@@ -70,6 +70,18 @@ class Program:
         return Finished(json.loads(out), seconds, watcher.stop() if watcher else 0.0)
 
 
+def beside(module: str, *args: str) -> subprocess.Popen[str]:
+    """A module of ours in a process of its own; it ends when its standard input does."""
+    return subprocess.Popen(  # noqa: S603 - our own script
+        [sys.executable, "-m", module, *args],
+        cwd=Path(__file__).parent.parent,
+        env=dict(os.environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
 def _source() -> dict[str, str]:
     """The checkout that the benchmark belongs to, whatever is installed."""
     return {"PYTHONPATH": str(Path(__file__).parent.parent)}

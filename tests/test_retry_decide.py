@@ -21,12 +21,12 @@ from batchctl.model import (
     Outcome,
     WaitingFor,
 )
-from batchctl.retry import Policy, backoff, decide
+from batchctl.retry import Backoff, Policy, decide, pause_after
 
 NOW = 1_800_000_000_000
 ERROR = ItemError("Timeout", "timed out")
 FINAL = ItemError("NotFound", "no such customer", permanent=True)
-STEADY = Policy(jitter=0.0)
+STEADY = Policy(backoff=Backoff(jitter=0.0))
 SECONDS = st.floats(0.001, 86_400)
 
 
@@ -57,7 +57,7 @@ def test_an_item_is_tried_once_and_then_max_retries_times(max_retries: int, trie
 
 
 def test_the_default_pauses_are_those_of_the_contract() -> None:
-    assert [backoff(attempt, STEADY) for attempt in range(1, 6)] == [30, 120, 480, 900, 900]
+    assert [pause_after(attempt, STEADY.backoff) for attempt in range(1, 6)] == [30, 120, 480, 900, 900]
 
 
 def test_the_next_try_is_due_after_the_pause() -> None:
@@ -92,15 +92,15 @@ def test_a_wish_gives_no_further_try() -> None:
 def test_a_pause_is_never_negative_and_never_over_its_cap(
     attempt: int, base: float, factor: float, most: float, jitter: float
 ) -> None:
-    policy = Policy(3, base, factor, most, jitter)
+    backoff = Backoff(base, factor, most, jitter)
     plain = min(base * factor ** min(attempt - 1, 100), most)
-    pause = backoff(attempt, policy)
+    pause = pause_after(attempt, backoff)
     assert 0 <= pause <= most * (1 + jitter) * 1.000001
     assert pause >= plain * (1 - jitter) * 0.999999
 
 
 def test_jitter_spreads() -> None:
-    pauses = {round(backoff(1, Policy()), 3) for _ in range(50)}
+    pauses = {round(pause_after(1, Backoff()), 3) for _ in range(50)}
     assert len(pauses) > 10
     assert min(pauses) >= 27
     assert max(pauses) <= 33

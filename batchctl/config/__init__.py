@@ -6,7 +6,6 @@ from batchctl.config.problems import Problem
 from batchctl.config.schema import json_schema
 from batchctl.config.structs import (
     Accept,
-    Backoff,
     CommandSpec,
     Config,
     HttpSpec,
@@ -15,6 +14,7 @@ from batchctl.config.structs import (
     PythonSpec,
     WorkerConfig,
 )
+from batchctl.retry import Backoff
 
 __all__ = [
     "Accept",

@@ -9,7 +9,6 @@ from typing import Any, cast
 from batchctl.config.schema import BODIES, KINDS
 from batchctl.config.structs import (
     Accept,
-    Backoff,
     CommandSpec,
     HttpSpec,
     Kind,
@@ -19,6 +18,7 @@ from batchctl.config.structs import (
     Spec,
     WorkerConfig,
 )
+from batchctl.retry import Backoff
 
 HTTP_TIMEOUT = 60.0
 

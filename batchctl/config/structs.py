@@ -12,18 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from batchctl.masking import Masker
+from batchctl.retry import Backoff
 
 Kind = Literal["command", "http", "python", "steps", "gemini", "openai", "anthropic"]
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """The pause before retry n is `min(base * factor ** (n - 1), max)`, give or take the share `jitter`."""
-
-    base: float = 30.0
-    factor: float = 4.0
-    max: float = 900.0
-    jitter: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +116,7 @@ class ProcessorConfig:
     folder: Path
     timeout: float = 1800.0
     max_retries: int = 3
-    backoff: Backoff = Backoff()
+    backoff: Backoff = field(default_factory=Backoff)
     max_outage: float = 86400.0
     concurrency: int | None = None
     accept: Accept = Accept()
