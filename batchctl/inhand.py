@@ -20,6 +20,7 @@ _LOG_LIMIT = 262_144
 _LOOKAHEAD_SECONDS = 0.1
 _FEW = 100  # outcomes that make a commit worth its while
 _RATE_WINDOW = 1.0  # seconds
+_SHORTEST_WINDOW = 0.01  # seconds
 _LOOKAHEAD_MOST = 2_000
 
 
@@ -92,6 +93,8 @@ class InHand:
         self._inbox: SimpleQueue[Ended | None] = SimpleQueue()
         self._recent: deque[tuple[float, int]] = deque()
         self._began = time.monotonic()
+        self._low = -1
+        self._lowered = threading.Event()
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._running)
@@ -118,15 +121,13 @@ class InHand:
         now = time.monotonic()
         while self._recent and self._recent[0][0] < now - _RATE_WINDOW:
             self._recent.popleft()
-        window = min(_RATE_WINDOW, max(_LOOKAHEAD_SECONDS, now - self._began))
+        window = min(_RATE_WINDOW, max(_SHORTEST_WINDOW, now - self._began))
         ahead = int(sum(count for _, count in self._recent) / window * _LOOKAHEAD_SECONDS)
         return max(0, self.width + min(ahead, _LOOKAHEAD_MOST) - len(self))
 
     def give(self, items: Iterable[Item]) -> None:
         """Take claimed items and start what there are slots for."""
         with self._lock:
-            if not self._running and not self._recent:
-                self._began = time.monotonic()
             self._ready.extend(items)
         self._dispatch()
 
@@ -170,7 +171,10 @@ class InHand:
                     return
                 self._unrecorded.add(running.item.number)
                 self._less(running.item.processor)
+                low = len(self) <= self._low
             self._inbox.put(Ended(running.item, outcome, running.started_at, ended_at, running.take_log()))
+            if low:
+                self._lowered.set()
             self._dispatch()
 
         return done
@@ -186,17 +190,34 @@ class InHand:
 
     def collect(self, timeout: float, gather: float, most: int) -> list[Ended]:
         """Outcomes, at most `most`. Waits up to `timeout` s for the first; where only a few came and no slot starves,
-        it sleeps `gather` s for more: to be woken by each would cost the interpreter's lock each time."""
+        it sleeps `gather` s for more, or until half of what is in hand has ended: to be woken by each would cost the
+        interpreter's lock each time."""
         ended: list[Ended] = []
         with suppress(Empty):
             self._take(self._inbox.get(timeout=timeout), ended)
             self._drain(ended, most)
             if len(ended) < _FEW and not self.starving:
-                time.sleep(gather)
+                self._sleep(gather)
                 self._drain(ended, most)
         if ended:
-            self._recent.append((time.monotonic(), len(ended)))
+            self._note_rate(ended)
         return ended
+
+    def _sleep(self, seconds: float) -> None:
+        with self._lock:
+            if self.starving:
+                return
+            self._low = len(self) // 2
+            self._lowered.clear()
+        self._lowered.wait(seconds)
+        self._low = -1
+
+    def _note_rate(self, ended: list[Ended]) -> None:
+        now = time.monotonic()
+        if not self._recent:  # the rate counts from their first start: a processor may take long to get going
+            first = min(one.started_at or one.ended_at for one in ended)
+            self._began = now - max(0, ended[-1].ended_at - first) / 1000
+        self._recent.append((now, len(ended)))
 
     def _drain(self, ended: list[Ended], most: int) -> None:
         with suppress(Empty):

@@ -259,3 +259,31 @@ def test_items_that_end_from_many_threads_are_all_there(marks: InFlight) -> None
         found += more
     assert sorted(numbers(found)) == list(range(1, 301))
     assert (len(hand), marks.started()) == (0, [])
+
+
+def test_a_collect_that_gathers_wakes_where_half_has_ended(hand: InHand, hands: Hands) -> None:
+    hand.give(item(n) for n in range(1, 9))
+    hands.end(1)
+    back = threading.Event()
+    in_time: list[bool] = []
+
+    def end_half() -> None:
+        for number in range(2, 7):
+            hands.end(number)
+        in_time.append(back.wait(30.0))
+
+    half = threading.Timer(0.1, end_half)
+    half.start()
+    hand.collect(60.0, 60.0, 100)
+    back.set()
+    half.join()
+    assert in_time == [True]
+
+
+def test_the_rate_counts_from_the_first_start(hand: InHand, hands: Hands) -> None:
+    """However long a processor took to get going, fast items are claimed ahead at once."""
+    hand.give([item(1), item(2)])
+    for n in (1, 2):
+        hands.end(n)
+    assert len(collect(hand)) == 2
+    assert hand.room() > 2
