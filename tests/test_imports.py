@@ -12,7 +12,18 @@ PACKAGE = Path(__file__).parent.parent / "batchctl"
 
 # module: its layer. Packages stand for all that is in them.
 LAYERS = {
-    "base": {"model", "errors", "inflight", "duration", "handlers", "hosts", "patterns", "retry", "batchctl"},
+    "base": {
+        "model",
+        "errors",
+        "inflight",
+        "journal",
+        "duration",
+        "handlers",
+        "hosts",
+        "patterns",
+        "retry",
+        "batchctl",
+    },
     "config": {"config", "template", "jinja", "masking"},
     "engines": {"engines"},
     "processors": {"processors"},
