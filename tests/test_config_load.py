@@ -14,7 +14,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batchctl.config import CommandSpec, Config, HttpSpec, PlannedSpec, PythonSpec, examine, inline, load
+from batchctl.config import (
+    AlertRules,
+    CheckConfig,
+    CommandSpec,
+    Config,
+    HttpSpec,
+    Ping,
+    PlannedSpec,
+    PythonSpec,
+    examine,
+    inline,
+    load,
+)
 from batchctl.config.available import PROCESSOR_KEYS, TOP_KEYS
 from batchctl.errors import ConfigError
 
@@ -295,9 +307,29 @@ def test_what_is_not_available_yet_stops_its_processor_and_no_other(read: Read, 
     assert config.processors["other"].problems == ()
 
 
-def test_check_and_notifications_only_warn(read: Read) -> None:
-    config = read("check: {time_budget: 4m}\nnotifications: [{to: 'json://x', events: [failed]}]\n")
+def test_what_is_not_available_beside_processors_only_warns(read: Read) -> None:
+    config = read("notifications: [{to: 'json://x', events: [failed]}]\n")
     assert [warning.split("`")[1] for warning in config.warnings] == list(TOP_KEYS)
+
+
+def test_what_check_does(read: Read) -> None:
+    assert read("").check == CheckConfig()
+    assert read("check: {ping: 'https://hc.example.com/u'}").check.ping == Ping("https://hc.example.com/u")
+    assert read("check: {ping: '${HC}'}", HC="https://hc.example.com/u").check.ping == Ping("https://hc.example.com/u")
+    assert read("check: {ping: '${HC}'}").check.ping is None
+    rest = """
+check:
+  time_budget: 1m
+  ping: {url: "http://hc.example.com/u", start: false, exit_status: true, timeout: 2s}
+  retention: {completed: 90d, failed: never}
+  alerts: {queue_depth: 5, failure_rate: 20%, no_worker: never}
+"""
+    assert read(rest).check == CheckConfig(
+        time_budget=60,
+        ping=Ping("http://hc.example.com/u", start=False, exit_status=True, timeout=2),
+        retention={"completed": 90 * 86400, "failed": None},
+        alerts=AlertRules(queue_depth=5, failure_rate=0.2, no_worker=None),
+    )
 
 
 def test_concurrency_from_the_environment(read: Read) -> None:

@@ -6,9 +6,12 @@ from batchctl.config.problems import Problem
 from batchctl.config.schema import json_schema
 from batchctl.config.structs import (
     Accept,
+    AlertRules,
+    CheckConfig,
     CommandSpec,
     Config,
     HttpSpec,
+    Ping,
     PlannedSpec,
     ProcessorConfig,
     PythonSpec,
@@ -18,10 +21,13 @@ from batchctl.retry import Backoff
 
 __all__ = [
     "Accept",
+    "AlertRules",
     "Backoff",
+    "CheckConfig",
     "CommandSpec",
     "Config",
     "HttpSpec",
+    "Ping",
     "PlannedSpec",
     "Problem",
     "ProcessorConfig",

@@ -23,7 +23,7 @@ PROCESSOR_KEYS: tuple[tuple[str, ...], ...] = (
     ("submit",),
 )
 # Without these everything runs, with a warning.
-TOP_KEYS = ("check", "notifications")
+TOP_KEYS = ("notifications",)
 
 
 def unavailable(definition: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from batchctl.config.schema import BODIES, KINDS
+from batchctl.config.shapes import is_missing
 from batchctl.config.structs import (
     Accept,
+    AlertRules,
+    CheckConfig,
     CommandSpec,
     HttpSpec,
     Kind,
+    Ping,
     PlannedSpec,
     ProcessorConfig,
     PythonSpec,
@@ -25,6 +29,21 @@ HTTP_TIMEOUT = 60.0
 
 def worker(data: Mapping[str, Any]) -> WorkerConfig:
     return WorkerConfig(**data)
+
+
+def check(data: Mapping[str, Any]) -> CheckConfig:
+    given: dict[str, Any] = {"time_budget": data["time_budget"]} if "time_budget" in data else {}
+    rules: dict[str, Any] = {
+        name: None if value == "never" else value for name, value in data.get("alerts", {}).items()
+    }
+    keep = {state: None if age == "never" else age for state, age in data.get("retention", {}).items()}
+    return CheckConfig(ping=_ping(data.get("ping")), retention=keep, alerts=AlertRules(**rules), **given)
+
+
+def _ping(data: Any) -> Ping | None:
+    """None where there is none, or where a `${…}` in its address is missing: that has been told."""
+    given = {"url": data} if isinstance(data, str) else data
+    return None if not given or is_missing(given["url"]) else Ping(**given)
 
 
 def store(named: str, folder: Path) -> str:

@@ -194,6 +194,7 @@ class _Reader:
             organization=checked.get("organization"),
             user=checked.get("user"),
             worker=worker,
+            check=build.check(checked.get("check", {})),
             processors={name: self._processor(name) for name in checked.get("processors", {})},
             secrets=secrets.plain(checked.get("secrets", {})),
             masker=Masker([*self.fill.secrets, *secrets.literals(self.data)]),

@@ -249,23 +249,32 @@ WORKER = Object(
     }
 )
 NEVER = seconds("a duration such as 90d, or never", words=("never",))
+PING_URL = Words(r"https?://.+", "a URL")
+PING = Object(
+    {
+        "url": Key(PING_URL, "The monitor's address; /start and /fail are put behind its path.", required=True),
+        "start": Key(Flag(), "Tell when a check begins (true)."),
+        "exit_status": Key(Flag(), "Tell the exit code as URL/CODE instead of URL and URL/fail (false)."),
+        "timeout": Key(seconds(least=0.1), "How long one may take (5s)."),
+    }
+)
+ALERTS = Object(
+    {
+        "queue_depth": Key(Number(least=1), "More items in the queue."),
+        "oldest_pending": Key(seconds(), "An older item in the queue."),
+        "failure_rate": Key(PERCENT, "A larger share of failures among at least 10 items."),
+        "failure_window": Key(seconds(least=60), "The time over which failures are counted (1h)."),
+        "outage": Key(seconds(), "A receiver that is down for longer."),
+        "no_worker": Key(NEVER, "Work waits for a processor that no worker serves (15m)."),
+        "stuck": Key(NEVER, "A batch has begun, and no item of it has ended since (1h)."),
+    }
+)
 CHECK = Object(
     {
-        "time_budget": Key(seconds(), "How long `check` claims work."),
+        "time_budget": Key(seconds(), "How long `check` claims work (4m)."),
         "retention": Key(Object({s: Key(NEVER, f"Of {s} batches.") for s in STATES}), "When batches are deleted."),
-        "ping": Key(Words(r"https?://.+", "a URL"), "Called when a check ends."),
-        "alerts": Key(
-            Object(
-                {
-                    "queue_depth": Key(Number(least=1), "More items in the queue."),
-                    "oldest_pending": Key(seconds(), "An older item in the queue."),
-                    "failure_rate": Key(PERCENT, "A larger share of failures."),
-                    "outage": Key(seconds(), "A receiver that is down for longer."),
-                    "no_worker": Key(seconds(), "Work and no worker for longer."),
-                }
-            ),
-            "When to raise an alert.",
-        ),
+        "ping": Key(OneOf(((str, PING_URL), (dict, PING)), "a URL"), "A monitor that is told of each check."),
+        "alerts": Key(ALERTS, "When to raise an alert."),
     }
 )
 NOTIFICATION = Object(

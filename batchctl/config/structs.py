@@ -136,6 +136,45 @@ class WorkerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    """A dead-man monitor. `exit_status`: the end is told as `URL/CODE` instead of `URL` and `URL/fail`."""
+
+    url: str
+    start: bool = True
+    exit_status: bool = False
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRules:
+    """When an alert is raised. Seconds, counts, shares (0.2 is 20 %); None: never.
+
+    failure_window   the time over which failures are counted
+    outage           a receiver that is down for longer
+    no_worker        work that waits for a processor which nobody serves
+    stuck            a batch that has begun and where no item has ended since, beside the longest timeout of its items
+    """
+
+    queue_depth: int | None = None
+    oldest_pending: float | None = None
+    failure_rate: float | None = None
+    failure_window: float = 3600.0
+    outage: float | None = None
+    no_worker: float | None = 900.0
+    stuck: float | None = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckConfig:
+    """What `check` does. `retention`: seconds after the end of batches by their state; None or absent: never."""
+
+    time_budget: float = 240.0
+    ping: Ping | None = None
+    retention: Mapping[str, float | None] = field(default_factory=dict)
+    alerts: AlertRules = AlertRules()
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole config.
 
@@ -154,6 +193,7 @@ class Config:
     organization: str | None = None
     user: str | None = None
     worker: WorkerConfig = WorkerConfig()
+    check: CheckConfig = CheckConfig()
     processors: Mapping[str, ProcessorConfig] = field(default_factory=dict)
     secrets: Mapping[str, Any] = field(default_factory=dict)
     masker: Masker = field(default_factory=Masker)
