@@ -75,7 +75,10 @@ CREATE TABLE items (
     CHECK ((worker_id IS NOT NULL) = (state = 'processing')),
     CHECK ((waiting_for IS NOT NULL) = (state = 'waiting'))
 );
-CREATE UNIQUE INDEX items_key ON items (batch_no, key);
+-- An index entry has 2,700 bytes at most, a key may have 16,384. No short key can look like a long one.
+CREATE FUNCTION short_key(key TEXT) RETURNS TEXT LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+    $$ SELECT CASE WHEN octet_length(key) <= 600 THEN key ELSE left(key, 600) || md5(key) END $$;
+CREATE UNIQUE INDEX items_key ON items (batch_no, (short_key(key) COLLATE "C"));
 CREATE INDEX items_ready ON items (batch_no, id) WHERE state = 'pending' AND suspect = 0;
 CREATE INDEX items_suspect ON items (batch_no, id) WHERE state = 'pending' AND suspect = 1;
 CREATE INDEX items_held ON items (batch_no, worker_id) WHERE state = 'processing';
