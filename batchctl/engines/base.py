@@ -7,12 +7,21 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from batchctl.announce import Announcer
+
+from batchctl.announce import Announcer
+
 Params = Mapping[str, Any] | Sequence[Any]
 Row = tuple[Any, ...]
 
 
 class Tx(Protocol):
-    """One transaction (or one read snapshot). Names are those of the blocks in `sql/<engine>/*.sql`."""
+    """One transaction (or one read snapshot). Names are those of the blocks in `sql/<engine>/*.sql`.
+
+    announcer   makes the messages about what happens in it; None: nobody is told
+    """
+
+    announcer: Announcer | None
 
     def all(self, name: str, params: Params = ()) -> list[Row]:
         """Run the statement, return every row."""
@@ -57,6 +66,12 @@ class Engine(Protocol):
         """A transaction that holds the write lock from its start; commits at the end, rolls back on an error.
         Raises StoreLocked, StoreFull, StoreReadOnly or StoreCorrupt."""
 
+    def announce_with(self, announcer: Announcer | None) -> None:
+        """From now on every transaction has this announcer."""
+
+    def announce_with(self, announcer: Announcer | None) -> None:
+        """From now on every transaction has this announcer."""
+
     def read(self) -> AbstractContextManager[Tx]:
         """A consistent snapshot that blocks no writer and takes no write lock."""
 
@@ -68,6 +83,13 @@ class Engine(Protocol):
 
     def alive(self, name: str) -> bool:
         """True while a process is marked under `name`."""
+
+    def take(self, name: str, facts: str) -> Presence | None:
+        """A lock of this host that one process at a time has, until it leaves or dies; None where another one has it.
+        `facts` is what others may read about us. Raises OSError where it cannot be written."""
+
+    def holder(self, name: str) -> str | None:
+        """The facts about who has that lock, None where nobody has it."""
 
     def private_folder(self) -> Path:
         """A folder (0700) on this host for locks, marks and spools of this store's processes."""

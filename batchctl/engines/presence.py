@@ -9,11 +9,12 @@ from pathlib import Path
 
 
 class Presence:
-    """Holds the lock of `name` in `folder` until it is left or the process ends, however it ends."""
+    """Holds the lock of `name` in `folder` until it is left or the process ends, however it ends. `fd`: of the lock
+    where it is held already."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, fd: int | None = None) -> None:
         self._path = folder / f"{name}.lock"
-        self._fd = _hold(self._path)
+        self._fd = _hold(self._path) if fd is None else fd
 
     def leave(self) -> None:
         with suppress(OSError):
@@ -30,6 +31,38 @@ def _hold(path: Path) -> int:
             if os.path.samestat(os.fstat(fd), path.stat()):
                 return fd
         os.close(fd)
+
+
+def take(folder: Path, name: str, facts: str) -> Presence | None:
+    """The lock of `name` with `facts` about us for others to read; None where somebody has it."""
+    path = folder / f"{name}.lock"
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(fd), path.stat()):
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, facts.encode(), 0)
+                return Presence(folder, name, fd)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except FileNotFoundError:  # `forget` took it away between our open and our lock
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def holder(folder: Path, name: str) -> str | None:
+    """The facts about who has the lock of `name`; None where nobody has it."""
+    if not alive(folder, name):
+        return None
+    try:
+        return (folder / f"{name}.lock").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
 
 
 def names(folder: Path) -> list[str]:

@@ -14,9 +14,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from batchctl.announce import Announcer
+from batchctl.announce import Announcer
 from batchctl.engines.base import Params, Row
 from batchctl.engines.fairlock import FairLock
-from batchctl.engines.presence import Presence, alive
+from batchctl.engines.presence import Presence, alive, holder, take
 from batchctl.engines.statements import migrations, statements
 from batchctl.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
 
@@ -30,6 +32,8 @@ class SqliteTx:
     """Runs named statements on one connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self.announcer: Announcer | None = None
+        self.announcer: Announcer | None = None
         self._connection = connection
         self._sql = statements("sqlite")
 
@@ -137,6 +141,12 @@ class SqliteEngine:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def announce_with(self, announcer: Announcer | None) -> None:
+        self._tx.announcer = announcer
+
+    def announce_with(self, announcer: Announcer | None) -> None:
+        self._tx.announcer = announcer
+
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if self._lock is None:
@@ -172,6 +182,12 @@ class SqliteEngine:
 
     def alive(self, name: str) -> bool:
         return alive(run_folder(self.path), name)
+
+    def take(self, name: str, facts: str) -> Presence | None:
+        return take(run_folder(self.path), name, facts)
+
+    def holder(self, name: str) -> str | None:
+        return holder(run_folder(self.path), name)
 
     def private_folder(self) -> Path:
         return run_folder(self.path)
