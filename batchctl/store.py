@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchctl.announce import Announcer
 from batchctl.engines.base import Engine
 from batchctl.errors import StoreMissing, UsageError
 from batchctl.model import NewBatch, Priority
@@ -39,9 +40,11 @@ class Store:
     engine: Engine
 
     @staticmethod
-    def open(url: str, *, create: bool) -> Store:
-        """Raises StoreMissing, UsageError or a StoreError."""
-        return Store(open_engine(url, create=create))
+    def open(url: str, *, create: bool, announcer: Announcer | None = None) -> Store:
+        """`announcer` makes the messages about ends of batches. Raises StoreMissing, UsageError or a StoreError."""
+        engine = open_engine(url, create=create)
+        engine.announce_with(announcer)
+        return Store(engine)
 
     def close(self) -> None:
         self.engine.close()

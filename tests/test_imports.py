@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "batchctl"
 # module: its layer. Packages stand for all that is in them.
 LAYERS = {
     "base": {
+        "announce",
         "model",
         "errors",
         "inflight",

@@ -9,8 +9,6 @@ from typing import Any, Protocol
 
 from batchctl.announce import Announcer
 
-from batchctl.announce import Announcer
-
 Params = Mapping[str, Any] | Sequence[Any]
 Row = tuple[Any, ...]
 
@@ -65,9 +63,6 @@ class Engine(Protocol):
     def write(self) -> AbstractContextManager[Tx]:
         """A transaction that holds the write lock from its start; commits at the end, rolls back on an error.
         Raises StoreLocked, StoreFull, StoreReadOnly or StoreCorrupt."""
-
-    def announce_with(self, announcer: Announcer | None) -> None:
-        """From now on every transaction has this announcer."""
 
     def announce_with(self, announcer: Announcer | None) -> None:
         """From now on every transaction has this announcer."""

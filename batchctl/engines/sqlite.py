@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from batchctl.announce import Announcer
-from batchctl.announce import Announcer
 from batchctl.engines.base import Params, Row
 from batchctl.engines.fairlock import FairLock
 from batchctl.engines.presence import Presence, alive, holder, take
@@ -32,7 +31,6 @@ class SqliteTx:
     """Runs named statements on one connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.announcer: Announcer | None = None
         self.announcer: Announcer | None = None
         self._connection = connection
         self._sql = statements("sqlite")
@@ -140,9 +138,6 @@ class SqliteEngine:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-
-    def announce_with(self, announcer: Announcer | None) -> None:
-        self._tx.announcer = announcer
 
     def announce_with(self, announcer: Announcer | None) -> None:
         self._tx.announcer = announcer

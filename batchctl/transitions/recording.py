@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from batchctl.engines.base import Row, Tx
 from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, WaitingFor
 from batchctl.transitions.common import event, wake
+from batchctl.transitions.outbox import announce_end
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
@@ -161,6 +162,7 @@ def change_counts(tx: Tx, batch_no: int, change: Counter[ItemState], now: int) -
     )
     tx.run("finish_batch", {"no": batch_no, "status": end, "now": now, "error": None})
     tx.run("delete_group", {"no": batch_no})
+    announce_end(tx, batch_no, end, now)
     detail = {"run_no": run_no, "completed": completed, "failed": failed, "cancelled": cancelled}
     event(tx, end, now, organization=organization, batch_no=batch_no, count=total, detail=detail)
 
