@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import Any
+
+import msgspec
+
+_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class ItemState(StrEnum):
@@ -108,16 +113,14 @@ class BatchRef:
     no: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, dict=True):
     """One claimed unit of work, as a processor sees it.
 
     number           the item's id in the store; never used again
     claim_no         rises at every claim; with the worker's id it fences late answers
     attempt          1 for the first try that counts
     position         row number in the input, from 1
-    payload          the order (a JSON object) or {} for a file
-    raw_payload      the payload's JSON text, as stored
+    raw_payload      the order (a JSON object) or {} for a file: its JSON text, as stored
     suspect          a worker died with it in hand: it runs alone
     """
 
@@ -127,13 +130,17 @@ class Item:
     key: str
     position: int
     raw_payload: str
-    payload: dict[str, Any]
     file: FileRef | None
     idempotency_key: str
     claim_no: int
     attempt: int
     suspect: bool = False
     definition: str | None = None
+
+    @cached_property
+    def payload(self) -> dict[str, Any]:
+        """Decoded when somebody asks: not where the text goes to a child as it is."""
+        return _object(self.raw_payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,6 @@ def order(number: int = 1, file: FileRef | None = None, **payload: Any) -> Item:
         key=f"k{number}",
         position=number,
         raw_payload=msgspec.json.encode(payload).decode(),
-        payload=payload,
         file=file,
         idempotency_key=f"key-of-{number}",
         claim_no=1,

@@ -30,7 +30,7 @@ def item(number: int = 1, payload: dict[str, Any] | None = None, file: FileRef |
     content = {} if payload is None else payload
     defaults = {"batch": BATCH, "processor": "p", "key": f"k{number}", "position": number, "claim_no": 1, "attempt": 1,
                 "idempotency_key": f"idem-{number}"}  # fmt: skip
-    return Item(number=number, payload=content, raw_payload=json.dumps(content), file=file, **(defaults | facts))
+    return Item(number=number, raw_payload=json.dumps(content), file=file, **(defaults | facts))
 
 
 def file_ref(path: Path | bytes) -> FileRef:

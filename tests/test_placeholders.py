@@ -16,13 +16,13 @@ BATCH = BatchRef("b0", None, None, None, BatchKind.ORDERS, 0, 1)
 
 
 def order(payload: dict[str, Any], key: str = "k/17.a") -> Item:
-    return Item(1, BATCH, "inline:x", key, 7, json.dumps(payload), payload, None, "i", 1, 1)
+    return Item(1, BATCH, "inline:x", key, 7, json.dumps(payload), None, "i", 1, 1)
 
 
 def file(path: str, key: str, folder: str = "/work") -> Item:
     ref = FileRef(path, path.rpartition("/")[2], 1, "0", "text/plain")
     definition = json.dumps({"command": [], "folder": folder})
-    return Item(1, BATCH, "inline:x", key, 3, "{}", {}, ref, "i", 1, 1, definition=definition)
+    return Item(1, BATCH, "inline:x", key, 3, "{}", ref, "i", 1, 1, definition=definition)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def render(source: Any, **options: Any) -> Any:
 
 def item(payload: dict[str, Any], file: FileRef | None = None) -> Item:
     return Item(
-        number=12, batch=BATCH, processor="p", key="K-1", position=1, raw_payload=json.dumps(payload), payload=payload,
+        number=12, batch=BATCH, processor="p", key="K-1", position=1, raw_payload=json.dumps(payload),
         file=file, idempotency_key="idem", claim_no=1, attempt=2,
     )  # fmt: skip
 

@@ -37,7 +37,6 @@ def item_of(incoming: Incoming, new: NewBatch, *, total: int = 1) -> Item:
         key=incoming.key,
         position=incoming.position,
         raw_payload=incoming.payload,
-        payload=json.loads(incoming.payload),
         file=file_ref(incoming.file) if incoming.file else None,
         idempotency_key=uuid.uuid4().hex,
         claim_no=1,

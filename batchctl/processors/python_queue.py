@@ -35,9 +35,9 @@ class ItemQueue:
         with self._lock:
             if first:
                 self._backlog.extendleft(reversed([packet, *self._take_back()]))
-            else:
+                self._flush()
+            elif self._backlog or not self._sent(packet):
                 self._backlog.append(packet)
-            self._flush()
             return bool(self._backlog)
 
     def flush(self) -> bool:
@@ -86,12 +86,15 @@ class ItemQueue:
         return header(item, spooled=True) + os.fsencode(path)
 
     def _flush(self) -> None:
-        while self._backlog:
-            try:
-                self._ours.send(self._backlog[0])
-            except BlockingIOError:
-                return
+        while self._backlog and self._sent(self._backlog[0]):
             self._backlog.popleft()
+
+    def _sent(self, packet: bytes | bytearray) -> bool:
+        try:
+            self._ours.send(packet)
+        except BlockingIOError:
+            return False
+        return True
 
     def _take_back(self) -> list[bytes]:
         """What lies in the socket."""

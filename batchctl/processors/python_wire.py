@@ -66,9 +66,7 @@ _frames = msgspec.json.Decoder(Frame)
 
 
 def header(item: Item, *, spooled: bool = False) -> bytearray:
-    message = bytearray(HEADER.size)
-    HEADER.pack_into(message, 0, item.number, item.claim_no, spooled)
-    return message
+    return bytearray(HEADER.pack(item.number, item.claim_no, spooled))
 
 
 def message(item: Item) -> bytearray:
@@ -76,7 +74,7 @@ def message(item: Item) -> bytearray:
     whole = header(item)
     file = item.file and (_narrow(item.file.path), _narrow(item.file.name), item.file.size,
                           item.file.sha256, item.file.media_type)  # fmt: skip
-    payload = msgspec.Raw(item.raw_payload.encode())
+    payload = msgspec.Raw(item.raw_payload)
     body = (item.key, item.attempt, item.idempotency_key, _batch(item.batch), payload, file)
     _encoder.encode_into(body, whole, HEADER.size)
     return whole
@@ -110,9 +108,24 @@ def decode(lines: bytes) -> list[Frame]:
     return _frames.decode_lines(lines)
 
 
-@lru_cache(maxsize=64)
-def _batch(batch: BatchRef) -> msgspec.Raw:
-    return msgspec.Raw(_encoder.encode(asdict(batch)))
+class _BatchTexts:
+    """The text of each batch that items came from lately, found by identity: to hash a BatchRef costs more than the
+    rest of a message."""
+
+    def __init__(self, most: int = 1_000) -> None:
+        self._most = most
+        self._known: dict[int, tuple[BatchRef, msgspec.Raw]] = {}
+
+    def __call__(self, batch: BatchRef) -> msgspec.Raw:
+        known = self._known.get(id(batch))
+        if known is None:  # what is known is kept alive, so no other batch can have its id
+            if len(self._known) >= self._most:
+                self._known.clear()
+            known = self._known[id(batch)] = batch, msgspec.Raw(_encoder.encode(asdict(batch)))
+        return known[1]
+
+
+_batch = _BatchTexts()
 
 
 @lru_cache(maxsize=64)

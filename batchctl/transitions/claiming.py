@@ -7,9 +7,6 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
 
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.model import BatchKind, BatchRef, FileRef, Item
@@ -18,7 +15,6 @@ from batchctl.transitions.common import event, open_group, wake
 _TURN = 10  # items of one organization before the next has its turn
 _DUE = 1_000  # retries, and gates, that one claim may wake: the next takes the rest
 INLINE = "inline:"
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,37 +143,33 @@ class Claimer:
             return []
         ids = json.dumps([row[0] for row in rows])
         data = {row[0]: row for row in tx.all("claimed_data", {"ids": ids})}
-        items = []
-        for number, batch_no, position, key, claim_no, attempts_used, suspect in rows:
-            _, payload, file, idempotency_key = data[number]
-            ref, processor, definition = self._batch(tx, batch_no)
-            items.append(
-                Item(
-                    number=number,
-                    batch=ref,
-                    processor=processor,
-                    key=key,
-                    position=position,
-                    raw_payload=payload,
-                    payload=_decode(payload),
-                    file=file_ref(file) if file else None,
-                    idempotency_key=idempotency_key,
-                    claim_no=claim_no,
-                    attempt=attempts_used + 1,
-                    suspect=bool(suspect),
-                    definition=definition,
-                )
-            )
-        return items
+        return [self._item(tx, row, data[row[0]]) for row in rows]
+
+    def _item(self, tx: Tx, row: Row, data: Row) -> Item:
+        number, batch_no, position, key, claim_no, attempts_used, suspect = row
+        _, payload, file, idempotency_key = data
+        ref, processor, definition = self._batches.get(batch_no) or self._batch(tx, batch_no)
+        return Item(
+            number,
+            ref,
+            processor,
+            key,
+            position,
+            payload,
+            file_ref(file) if file else None,
+            idempotency_key,
+            claim_no,
+            attempts_used + 1,
+            suspect == 1,
+            definition,
+        )
 
     def _batch(self, tx: Tx, batch_no: int) -> tuple[BatchRef, str, str | None]:
-        known = self._batches.get(batch_no)
-        if known is None:
-            row = tx.one("batch_ref", {"no": batch_no})
-            assert row is not None
-            number, name, organization, user, kind, created_at, total, processor, definition = row
-            ref = BatchRef(number, name, organization or None, user, BatchKind(kind), created_at, total, batch_no)
-            known = self._batches[batch_no] = (ref, processor, definition)
+        row = tx.one("batch_ref", {"no": batch_no})
+        assert row is not None
+        number, name, organization, user, kind, created_at, total, processor, definition = row
+        ref = BatchRef(number, name, organization or None, user, BatchKind(kind), created_at, total, batch_no)
+        known = self._batches[batch_no] = (ref, processor, definition)
         return known
 
 
