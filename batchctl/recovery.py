@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,14 @@ def health(engine: Engine, row: Mapping[str, Any]) -> Health:
 
 def recover(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
     """One pass over workers, loads and bulk acts. `own` is the calling worker's id."""
+    found = recover_workers(engine, own=own, max_crashes=max_crashes)
+    loads, acts = finish_interrupted(engine)
+    tidy(engine)
+    return replace(found, loads=loads, bulk=acts)
+
+
+def recover_workers(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
+    """Put back what dead workers held."""
     with engine.read() as tx:
         rows = tx.dicts("all_workers")
         ownerless = [worker_id for (worker_id,) in tx.all("ownerless_items") if worker_id != own]
@@ -75,9 +83,12 @@ def recover(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
     for worker_id in ownerless:
         if not engine.alive(worker_id):
             items += recovering.release_worker(engine, worker_id, None, max_crashes)
-    loads, acts = loading.abort_abandoned(engine), bulk.finish_interrupted(engine)
-    _tidy(engine)
-    return Recovered(items, workers, loads, acts, tuple(failed))
+    return Recovered(items, workers, failed=tuple(failed))
+
+
+def finish_interrupted(engine: Engine) -> tuple[int, int]:
+    """Take away loads and go on with bulk acts whose process is gone. Returns how many of each."""
+    return loading.abort_abandoned(engine), bulk.finish_interrupted(engine)
 
 
 def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: int, failed: list[Settled]) -> int:
@@ -91,7 +102,7 @@ def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: in
     return recovering.release_worker(engine, worker_id, started, max_crashes, failed.append)
 
 
-def _tidy(engine: Engine) -> None:
+def tidy(engine: Engine) -> None:
     """Files beside the store of processes that are gone and left no row behind (any more)."""
     folder = engine.private_folder()
     gone = {name for name in presence.names(folder) if not engine.alive(name)}

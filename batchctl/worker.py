@@ -51,7 +51,9 @@ class Plan:
     max_items   claims at most
     no_wait     stop when nothing is due now
     forever     go on when nothing is left
+    patient     what runs when max_time is over goes on to its own end, whatever the grace
     on_ended    called in the main thread for each recorded item
+    on_waiting  called once where a patient worker has made its last claim and waits for what runs
     """
 
     scope: Scope
@@ -61,7 +63,9 @@ class Plan:
     max_items: int | None = None
     no_wait: bool = False
     forever: bool = False
+    patient: bool = False
     on_ended: Callable[[Ended], None] | None = None
+    on_waiting: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)
@@ -317,6 +321,9 @@ class Worker:
     def _stop(self, ending: Ending) -> Ending:
         """No more claims; what runs has the grace, then it goes back; a second signal ends it at once."""
         self._step([], claim=False, back=self._hand.withdraw())
+        if ending is Ending.BUDGET and self._plan.patient:
+            self._wait()
+            ending = Ending.BUDGET if self.signal is None else Ending.SIGNAL
         deadline = time.monotonic() + self._plan.grace
         told = False
         while len(self._hand):
@@ -328,6 +335,14 @@ class Worker:
             self._step(self._hand.collect(_POLL, _GATHER, _MOST), claim=False)
             self._beat()
         return ending
+
+    def _wait(self) -> None:
+        """Let what runs come to its end, or a signal."""
+        if self._plan.on_waiting is not None:
+            self._plan.on_waiting()
+        while len(self._hand) and self.signal is None:
+            self._step(self._hand.collect(_POLL, _GATHER, _MOST), claim=False)
+            self._beat()
 
     def _leave(self) -> None:
         """End what still runs, give back what has no outcome."""
