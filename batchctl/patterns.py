@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import blake2b
 
-# The first that fits wins, so the longer shapes stand first.
+# The first that fits wins, so the longer shapes stand first. What looks behind saves a try at each letter of a word.
 _SHAPES = (
-    ("url", r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]*[^\s'\"<>.,:;!?)]"),
-    ("mail", r"[\w.+-]+@[\w-]+\.[\w.-]*\w"),
+    ("url", r"(?<![a-zA-Z])[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]*[^\s'\"<>.,:;!?)]"),
+    ("mail", r"(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.-]*\w"),
     ("time", r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"),
     ("id", r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"),
     ("address", r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\b0x[0-9a-fA-F]+\b"),
@@ -29,6 +30,12 @@ def fold(message: str) -> str:
     """The pattern of a message: its first line, what varies replaced by `<n>`, `<id>`, `<path>`, `<text>`, …"""
     line = next((line for line in message.splitlines() if line.strip()), "").strip()[:_LONGEST]
     return re.sub(r"\s+", " ", _ANY.sub(_name, line))
+
+
+def digest(kind: str, message: str) -> int:
+    """What failures of one pattern share: a number of 63 bits, the same in every process."""
+    text = f"{kind}\0{fold(message)}"
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1
 
 
 def _name(found: re.Match[str]) -> str:

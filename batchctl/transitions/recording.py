@@ -11,7 +11,9 @@ from msgspec.structs import replace
 
 from batchctl.engines.base import Row, Tx
 from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, WaitingFor
+from batchctl.patterns import digest
 from batchctl.transitions.common import event, wake
+from batchctl.transitions.counting import count_attempts
 from batchctl.transitions.outbox import announce_end
 
 
@@ -49,6 +51,7 @@ def record(tx: Tx, worker_id: str, settled: Sequence[Settled], now: int) -> list
     if others:
         ours += _settle(tx, worker_id, _cancel_told(tx, others))
     count_final(tx, ((one.batch_no, one.state) for one in ours), now)
+    count_attempts(tx, ours)
     return ours
 
 
@@ -96,7 +99,8 @@ def _attempt(worker_id: str, one: Settled) -> Row:
 
 
 def _result(one: Settled) -> Row:
-    return (one.item_id, one.result, *_error(one), one.usage, one.artifacts)
+    pattern = digest(one.error.type, one.error.message) if one.error else None
+    return (one.item_id, one.result, *_error(one), one.usage, one.artifacts, pattern)
 
 
 def _error(one: Settled) -> tuple[str | None, str | None, int]:

@@ -30,14 +30,14 @@ ON CONFLICT (item_id, claim_no) DO NOTHING
 INSERT INTO item_results (item_id, result)
 VALUES (?, ?)
 ON CONFLICT (item_id) DO UPDATE SET result = excluded.result, error_type = NULL, error_message = NULL, permanent = 0,
-    usage = NULL, artifacts = NULL
+    usage = NULL, artifacts = NULL, pattern = NULL
 
 -- name: insert_result
-INSERT INTO item_results (item_id, result, error_type, error_message, permanent, usage, artifacts)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO item_results (item_id, result, error_type, error_message, permanent, usage, artifacts, pattern)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (item_id) DO UPDATE SET result = excluded.result, error_type = excluded.error_type,
     error_message = excluded.error_message, permanent = excluded.permanent, usage = excluded.usage,
-    artifacts = excluded.artifacts
+    artifacts = excluded.artifacts, pattern = excluded.pattern
 
 -- name: append_log
 INSERT INTO attempt_logs (item_id, claim_no, text) VALUES (?, ?, ?)
