@@ -27,7 +27,7 @@ from batchctl.config import (
     inline,
     load,
 )
-from batchctl.config.available import PROCESSOR_KEYS, TOP_KEYS
+from batchctl.config.available import PROCESSOR_KEYS
 from batchctl.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent

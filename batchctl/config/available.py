@@ -22,8 +22,6 @@ PROCESSOR_KEYS: tuple[tuple[str, ...], ...] = (
     ("budget",),
     ("submit",),
 )
-# Without these everything runs, with a warning.
-TOP_KEYS = ("notifications",)
 
 
 def unavailable(definition: Mapping[str, Any]) -> list[tuple[str, ...]]:

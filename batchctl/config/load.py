@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchctl.config import build, locate, secrets
-from batchctl.config.available import TOP_KEYS, unavailable
+from batchctl.config import build, locate, notifications, secrets
+from batchctl.config.available import unavailable
 from batchctl.config.document import parse
 from batchctl.config.interpolate import Interpolator, read_env_file
 from batchctl.config.problems import Problem
@@ -172,10 +172,6 @@ class _Reader:
             for keys in unavailable(data) if isinstance(data, dict) else []:
                 text = f"`{'.'.join(keys)}` is not available in this version"
                 self.report.add("processor", ("processors", name, *keys), text, key=True)
-        for key in TOP_KEYS:
-            if self.data.get(key):
-                text = f"`{key}` is not available in this version and has no effect"
-                self.report.add("warning", (key,), text, key=True)
 
     def _processors(self) -> dict[str, Any]:
         found = self.data.get("processors")
@@ -195,12 +191,19 @@ class _Reader:
             user=checked.get("user"),
             worker=worker,
             check=build.check(checked.get("check", {})),
+            notifications=notifications.build(checked.get("notifications", ())),
             processors={name: self._processor(name) for name in checked.get("processors", {})},
             secrets=secrets.plain(checked.get("secrets", {})),
-            masker=Masker([*self.fill.secrets, *secrets.literals(self.data)]),
+            masker=Masker([*self.fill.secrets, *self._literals()]),
             warnings=tuple(str(problem) for problem in self.report.sorted("warning")),
             effective=self._effective(store, worker),
         )
+
+    def _literals(self) -> Iterable[str]:
+        """Secrets that stand in the file itself."""
+        told = self.data.get("notifications")
+        yield from notifications.literals(told)
+        yield from secrets.literals({key: value for key, value in self.data.items() if key != "notifications"})
 
     def _processor(self, name: str) -> ProcessorConfig:
         definition, defaults = self.data["processors"][name], self.checked.get("defaults", {})

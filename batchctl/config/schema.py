@@ -277,12 +277,26 @@ CHECK = Object(
         "alerts": Key(ALERTS, "When to raise an alert."),
     }
 )
+ADDRESS = Words(r"[A-Za-z][A-Za-z0-9+.-]*://.+", "a URL such as mailto://…, slack://…, jsons://… or resend://…")
 NOTIFICATION = Object(
     {
-        "to": Key(ListOf(Words(), single=True), "Where to: an Apprise URL, as a template.", required=True),
-        "events": Key(ListOf(Choice((*STATES, "alert")), single=True), "What is told."),
+        "to": Key(ListOf(ADDRESS, single=True, least=1), "Where to: an Apprise URL, as a template.", required=True),
+        "events": Key(ListOf(Choice((*STATES, "alert")), single=True), "What is told (everything)."),
+        "processors": Key(ListOf(Words(), single=True), "Only of these processors' batches and alerts."),
+        "organizations": Key(ListOf(Words(), single=True), "Only of these organizations' batches and alerts."),
+        "name": Key(Words(PROCESSOR_NAME, "a name of letters, digits and _ . -"), "How `notify list` calls it."),
     }
 )
+
+
+def _check_notifications(value: dict[str, Any], path: Path, report: Report) -> None:
+    entries = value.get("notifications")
+    names: set[str] = set()
+    for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if isinstance(name, str) and name in names:
+            report.error((*path, "notifications", number, "name"), f"two notifications are called `{name}`")
+        names.add(str(name))
 SECRETS: Shape = MapOf(Anything(None), COLUMN)
 CONFIG = Object(
     {
@@ -296,7 +310,8 @@ CONFIG = Object(
         "processors": Key(MapOf(PROCESSOR, PROCESSOR_NAME), "What can be done to items, by name."),
         "check": Key(CHECK, "What `check` does beside draining."),
         "notifications": Key(ListOf(NOTIFICATION), "Who is told what."),
-    }
+    },
+    _check_notifications,
 )
 
 

@@ -175,6 +175,32 @@ class CheckConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Notification:
+    """Who is told what.
+
+    to              template of an Apprise URL or of `resend://…`; holds credentials
+    id              how the store names it: the entry's `name`, or its scheme and a hash of what stands in the config
+    processors, organizations   whose batches; empty: everybody's
+    missing         the `${…}` in it that have no value here: it cannot be sent to from here
+    """
+
+    to: str = field(repr=False)
+    id: str
+    events: frozenset[str]
+    processors: frozenset[str] = frozenset()
+    organizations: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ()
+
+    def wants(self, event: str, processor: str | None, organization: str | None) -> bool:
+        """Whether it is told of this. What concerns no processor or organization is for those who name none."""
+        return (
+            event in self.events
+            and (not self.processors or processor in self.processors)
+            and (not self.organizations or organization in self.organizations)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole config.
 
@@ -194,6 +220,7 @@ class Config:
     user: str | None = None
     worker: WorkerConfig = WorkerConfig()
     check: CheckConfig = CheckConfig()
+    notifications: tuple[Notification, ...] = ()
     processors: Mapping[str, ProcessorConfig] = field(default_factory=dict)
     secrets: Mapping[str, Any] = field(default_factory=dict)
     masker: Masker = field(default_factory=Masker)
