@@ -1,0 +1,299 @@
+-- Read-only questions. `:org` is NULL where every organization is asked for.
+-- Batches that are still loading, or being deleted, do not exist for anybody who asks.
+
+-- name: view_batch
+SELECT b.*,
+       (SELECT count(*) FROM items WHERE batch_no = b.no AND state = 'processing') AS processing_items,
+       (SELECT count(*) FROM items WHERE batch_no = b.no AND state = 'waiting') AS waiting_items,
+       (SELECT count(*) FROM items WHERE batch_no = b.no AND state IN ('waiting', 'submitted')
+           AND waiting_for IS NULL) AS submitted_items,
+       r.at AS reopened_at, r.items AS reopened_items
+FROM batches b
+LEFT JOIN (SELECT min(at) AS at, sum(count)::bigint AS items FROM events
+           WHERE batch_no = :no AND event = 'retry'
+             AND id > coalesce((SELECT max(id) FROM events WHERE batch_no = :no
+                 AND event IN ('completed', 'completed_with_errors', 'failed', 'cancelled')), 0)
+          ) r ON b.run_no > 1 AND b.completed_at IS NULL
+WHERE b.no = :no AND b.status NOT IN ('loading', 'deleting');
+
+-- name: view_batch_nos
+SELECT b.no FROM batches b
+WHERE b.status NOT IN ('loading', 'deleting')
+  AND (:org::text IS NULL OR b.organization = :org)
+  AND (:statuses::json IS NULL OR b.status = ANY (ARRAY(SELECT json_array_elements_text(:statuses::json))))
+  AND (:processor::text IS NULL OR b.processor = :processor)
+  AND (:since::bigint IS NULL OR b.created_at >= :since)
+ORDER BY b.no DESC LIMIT nullif(:limit::bigint, -1) OFFSET :offset;
+
+-- name: view_batch_total
+SELECT count(*) FROM batches b
+WHERE b.status NOT IN ('loading', 'deleting')
+  AND (:org::text IS NULL OR b.organization = :org)
+  AND (:statuses::json IS NULL OR b.status = ANY (ARRAY(SELECT json_array_elements_text(:statuses::json))))
+  AND (:processor::text IS NULL OR b.processor = :processor)
+  AND (:since::bigint IS NULL OR b.created_at >= :since);
+
+-- name: view_unfinished_batch_nos
+SELECT no FROM batches
+WHERE status IN ('pending', 'processing') AND (:org::text IS NULL OR organization = :org)
+ORDER BY priority, no;
+
+-- name: view_batch_label
+SELECT id, name FROM batches WHERE no = :no;
+
+-- name: view_latest_batch
+SELECT no FROM batches
+WHERE status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR organization = :org) AND :text::text IS NOT NULL
+ORDER BY no DESC LIMIT 1;
+
+-- name: view_batch_by_id
+SELECT no FROM batches
+WHERE id = :text AND status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR organization = :org);
+
+-- name: view_batch_by_name
+SELECT no FROM batches
+WHERE name = :text AND status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR organization = :org)
+ORDER BY no DESC LIMIT 1;
+
+-- name: view_batches_by_group
+SELECT no FROM batches
+WHERE group_name = :text AND status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR organization = :org)
+ORDER BY no;
+
+-- name: view_batches_by_prefix
+SELECT no, id, name FROM batches
+WHERE id >= :low AND id < :high
+  AND status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR organization = :org)
+UNION ALL
+SELECT no, group_name, NULL FROM batches
+WHERE group_name >= :low AND group_name < :high
+  AND status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR organization = :org)
+ORDER BY 1;
+
+-- name: view_processors
+SELECT * FROM processors WHERE paused = 1 OR broken_since IS NOT NULL;
+
+-- name: view_item_exists
+SELECT 1 FROM items i JOIN batches b ON b.no = i.batch_no
+WHERE i.id = :id AND b.status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR b.organization = :org);
+
+-- name: view_item_by_key
+SELECT id FROM items WHERE batch_no = :batch_no AND short_key(key) = short_key(:key) AND key = :key;
+
+-- name: view_item_batch
+SELECT batch_no FROM items WHERE id = :id;
+
+-- name: view_item_range
+-- The numbers of a batch's items rise in input order; other batches' items may lie between them.
+SELECT min(id), max(id) FROM items WHERE batch_no = :batch_no;
+
+-- name: view_items
+SELECT i.*, b.id AS batch_id, b.created_at, d.payload, d.file,
+       r.result, r.error_type, r.error_message, r.permanent, r.usage, r.artifacts,
+       a.error_type AS last_error_type, a.error_message AS last_error_message
+FROM json_array_elements_text(:ids::json) WITH ORDINALITY AS wanted (value, place)
+JOIN items i ON i.id = wanted.value::bigint
+JOIN batches b ON b.no = i.batch_no
+JOIN item_data d ON d.item_id = i.id
+LEFT JOIN item_results r ON r.item_id = i.id
+LEFT JOIN LATERAL (SELECT error_type, error_message FROM attempts
+                   WHERE item_id = i.id AND error_message IS NOT NULL ORDER BY claim_no DESC LIMIT 1) a ON true
+ORDER BY wanted.place;
+
+-- name: view_item_ids_all
+SELECT id FROM items
+WHERE batch_no + 0 = :batch_no AND id BETWEEN :first AND :last
+ORDER BY id LIMIT nullif(:limit::bigint, -1) OFFSET :offset;
+
+-- name: view_item_ids_completed
+SELECT id FROM items
+WHERE batch_no + 0 = :batch_no AND id BETWEEN :first AND :last AND state = 'completed'
+ORDER BY id LIMIT nullif(:limit::bigint, -1) OFFSET :offset;
+
+-- name: view_item_ids_pending
+SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 0
+UNION ALL
+SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 1
+ORDER BY id LIMIT nullif(:limit::bigint, -1) OFFSET :offset;
+
+-- name: view_item_ids_waiting
+SELECT id FROM items
+WHERE batch_no = :batch_no AND state IN ('waiting', 'submitted') AND waiting_for IS NOT NULL
+ORDER BY id LIMIT nullif(:limit::bigint, -1) OFFSET :offset;
+
+-- name: view_item_ids_not_started
+SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 0
+UNION ALL
+SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 1
+UNION ALL
+SELECT id FROM items
+WHERE batch_no = :batch_no AND state IN ('waiting', 'submitted') AND waiting_for IS NOT NULL
+ORDER BY id LIMIT nullif(:limit::bigint, -1) OFFSET :offset;
+
+-- name: view_item_ids_submitted
+SELECT id FROM items
+WHERE batch_no = :batch_no AND state IN ('waiting', 'submitted') AND waiting_for IS NULL
+ORDER BY id LIMIT nullif(:limit::bigint, -1) OFFSET :offset;
+
+-- name: view_item_ids_processing
+SELECT id FROM items WHERE batch_no = :batch_no AND state = 'processing'
+ORDER BY id LIMIT nullif(:limit::bigint, -1) OFFSET :offset;
+
+-- name: view_item_ids_failed
+SELECT id FROM items
+WHERE batch_no = :batch_no AND state = 'failed'
+ORDER BY id LIMIT nullif(:limit::bigint, -1) OFFSET :offset;
+
+-- name: view_item_ids_cancelled
+SELECT id FROM items
+WHERE batch_no = :batch_no AND state = 'cancelled'
+ORDER BY id LIMIT nullif(:limit::bigint, -1) OFFSET :offset;
+
+-- name: view_attempts
+SELECT * FROM attempts WHERE item_id = :id ORDER BY claim_no;
+
+-- name: view_steps
+SELECT item_id, step, result, path, completed_at FROM item_steps
+WHERE item_id = ANY (ARRAY(SELECT json_array_elements_text(:ids::json)::bigint)) ORDER BY item_id, completed_at, step;
+
+-- name: view_logs
+SELECT claim_no, text FROM attempt_logs
+WHERE item_id = :id AND (:claim_no::bigint IS NULL OR claim_no = :claim_no) ORDER BY claim_no;
+
+-- name: view_item_state
+SELECT state, claim_no FROM items WHERE id = :id;
+
+-- name: view_find_keys
+-- Found first, sorted then: else the newest of all items would be gone through until enough fit.
+WITH found AS MATERIALIZED (
+    SELECT i.id FROM batches b JOIN items i ON i.batch_no = b.no
+    WHERE short_key(i.key) = short_key(:text) AND i.key = :text
+      AND b.status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR b.organization = :org)
+      AND (:since::bigint IS NULL OR b.created_at >= :since)
+)
+SELECT id FROM found ORDER BY id DESC LIMIT :limit;
+
+-- name: view_find_payloads
+-- A payload is looked into only where the text stands in it somewhere (`:hint`, NULL where that can't be told).
+-- \u0000 is fine in JSON, but in no text of PostgreSQL's.
+SELECT d.item_id FROM item_data d JOIN items i ON i.id = d.item_id JOIN batches b ON b.no = i.batch_no
+WHERE (:hint::text IS NULL OR strpos(d.payload, :hint) > 0 OR strpos(d.file, :hint) > 0)
+  AND EXISTS (SELECT 1 FROM (SELECT * FROM json_each(replace(d.payload, '\u0000', '\ufffd')::json)
+                             UNION ALL SELECT * FROM json_each(replace(d.file, '\u0000', '\ufffd')::json)
+                             WHERE key <> 'raw') field
+              WHERE (:field::text IS NULL OR field.key = :field)
+                AND json_typeof(field.value) NOT IN ('object', 'array') AND field.value #>> '{}' = :text)
+  AND b.status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR b.organization = :org)
+  AND (:since::bigint IS NULL OR b.created_at >= :since)
+ORDER BY d.item_id DESC LIMIT :limit;
+
+-- name: view_batch_gate
+SELECT processor, definition, paused, paused_until, not_before FROM batches
+WHERE no = :no AND status NOT IN ('loading', 'deleting');
+
+-- name: view_batches_with_failures
+SELECT no FROM batches
+WHERE failed_items > 0 AND status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR organization = :org)
+ORDER BY no DESC;
+
+-- name: view_failures
+SELECT i.id, i.key, r.error_type, r.error_message, r.permanent
+FROM items i LEFT JOIN item_results r ON r.item_id = i.id
+WHERE i.batch_no = :no AND i.state = 'failed'
+ORDER BY i.id;
+
+-- name: view_results
+WITH page AS MATERIALIZED (
+    SELECT * FROM items
+    WHERE batch_no + 0 = :batch_no AND id > :after AND id <= :last
+      AND state = ANY (ARRAY(SELECT json_array_elements_text(:states::json)))
+    ORDER BY id LIMIT :limit
+)
+SELECT i.*, b.id AS batch_id, b.created_at, d.payload, d.file,
+       r.result, r.error_type, r.error_message, r.permanent, r.usage,
+       NULL AS last_error_type, NULL AS last_error_message
+FROM page i
+JOIN batches b ON b.no = i.batch_no
+JOIN item_data d ON d.item_id = i.id
+LEFT JOIN item_results r ON r.item_id = i.id
+ORDER BY i.id;
+
+-- name: view_history_of_batch
+-- In one millisecond: enqueued, then attempts, then what followed from them.
+SELECT at, event, actor, item_id, count, detail,
+       NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message, 0 AS permanent,
+       CASE event WHEN 'enqueued' THEN 0 ELSE 2 END AS rank, id AS number
+FROM events WHERE batch_no = :no
+UNION ALL
+SELECT a.ended_at, a.outcome, NULL, a.item_id, NULL, NULL,
+       a.claim_no, a.worker_id, a.error_type, a.error_message, a.permanent, 1, a.item_id
+FROM items i JOIN attempts a ON a.item_id = i.id
+WHERE i.batch_no + 0 = :no AND i.id BETWEEN :first AND :last
+ORDER BY at, rank, number;
+
+-- name: view_history_of_item
+-- Acts on the whole batch are part of an item's story too, its siblings' are not.
+SELECT at, event, actor, item_id, count, detail,
+       NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message, 0 AS permanent,
+       CASE event WHEN 'enqueued' THEN 0 ELSE 2 END AS rank, id AS number
+FROM events WHERE batch_no = :no AND (item_id IS NULL OR item_id = :id)
+UNION ALL
+SELECT ended_at, outcome, NULL, item_id, NULL, NULL,
+       claim_no, worker_id, error_type, error_message, permanent, 1, claim_no
+FROM attempts WHERE item_id = :id
+ORDER BY at, rank, number;
+
+-- name: view_workers
+SELECT * FROM workers ORDER BY started_at, id;
+
+-- name: view_held
+SELECT i.worker_id, i.id, i.key, i.started_at, i.progress, b.id AS batch_id, b.processor
+FROM items i JOIN batches b ON b.no = i.batch_no
+WHERE i.state = 'processing' AND (:org::text IS NULL OR b.organization = :org)
+ORDER BY i.started_at, i.id;
+
+-- name: view_next_retry
+SELECT min(next_attempt_at) FROM items
+WHERE batch_no = :no AND state = 'waiting' AND waiting_for = 'retry';
+
+-- name: view_ahead_in_batch
+-- Items of the same batch that go first.
+SELECT count(*) FROM items WHERE batch_no = :no AND state = 'pending' AND suspect = 0 AND id < :id;
+
+-- name: view_ahead_batches
+-- Unfinished batches that are served first: higher priority, or older in the same organization; not those whose gate
+-- is closed, which are passed over.
+SELECT count(*), coalesce(sum(b.total_items - b.completed_items - b.failed_items - b.cancelled_items), 0)::bigint
+FROM batches b, batches me
+WHERE me.no = :no AND b.no <> me.no AND b.status IN ('pending', 'processing')
+  AND (:org::text IS NULL OR b.organization = :org)
+  AND (b.priority < me.priority
+       OR b.priority = me.priority AND b.organization = me.organization AND b.no < me.no)
+  AND NOT (b.paused = 1 AND coalesce(b.paused_until > :now, true)) AND coalesce(b.not_before <= :now, true)
+  AND NOT EXISTS (SELECT 1 FROM processors p WHERE p.name = b.processor
+                  AND (p.broken_since IS NOT NULL OR p.paused = 1 AND coalesce(p.paused_until > :now, true)));
+
+-- name: view_last_pause
+SELECT actor, at FROM events WHERE batch_no = :no AND event = 'paused' ORDER BY id DESC LIMIT 1;
+
+-- name: view_processor_names
+SELECT name FROM processors WHERE name <> '*'
+UNION SELECT processor FROM batches
+ORDER BY 1;
+
+-- name: view_unsuccessful_files
+SELECT i.id, d.file FROM items i JOIN item_data d ON d.item_id = i.id
+WHERE i.batch_no = :no AND i.state IN ('failed', 'cancelled') AND d.file IS NOT NULL
+  AND i.state = ANY (ARRAY(SELECT json_array_elements_text(:states::json)))
+  AND (:ids::json IS NULL OR i.id = ANY (ARRAY(SELECT json_array_elements_text(:ids::json)::bigint)))
+ORDER BY i.id;
+
+-- name: view_item_facts
+SELECT batch_no, started_at, next_attempt_at, suspect, cancel_requested FROM items WHERE id = :id;
+
+-- name: view_item_holder
+SELECT worker_id FROM items WHERE id = :id;
+
+-- name: view_running
+SELECT key, progress FROM items
+WHERE batch_no = :no AND state = 'processing' AND progress IS NOT NULL ORDER BY id LIMIT :limit;
