@@ -95,6 +95,24 @@ class Tally:
                 pass
 
 
+def scope_of(
+    config: Config,
+    *,
+    batch_nos: tuple[int, ...] | None = None,
+    processor: str | None = None,
+    organization: str | None = None,
+) -> Scope:
+    """What a worker with this config may claim; None: no bound."""
+    able = {name: one for name, one in config.processors.items() if not one.problems and processor in (None, name)}
+    return Scope(
+        processors=frozenset(able),
+        limits={name: one.concurrency for name, one in able.items() if one.concurrency is not None},
+        batch_nos=batch_nos,
+        processor=processor,
+        organization=organization,
+    )
+
+
 class Worker:
     """One `run` or the drain phase of `check`. Use once: `run()`."""
 

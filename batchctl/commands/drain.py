@@ -64,17 +64,13 @@ def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOption
 
 
 def _scope(config: Config, shared: Globals, batch_nos: list[int] | None, options: RunOptions) -> Scope:
-    from batchctl.store import Scope
+    from batchctl.worker import scope_of
 
-    able = {name: one for name, one in config.processors.items() if not one.problems}
-    if options.processor is not None:
-        if options.processor not in config.processors:
-            names = ", ".join(sorted(config.processors)) or "none"
-            raise InvalidInput(f"the config has no processor {options.processor!r}", hint=f"it has: {names}")
-        able = {name: one for name, one in able.items() if name == options.processor}
-    return Scope(
-        processors=frozenset(able),
-        limits={name: one.concurrency for name, one in able.items() if one.concurrency is not None},
+    if options.processor is not None and options.processor not in config.processors:
+        names = ", ".join(sorted(config.processors)) or "none"
+        raise InvalidInput(f"the config has no processor {options.processor!r}", hint=f"it has: {names}")
+    return scope_of(
+        config,
         batch_nos=None if batch_nos is None else tuple(batch_nos),
         processor=options.processor,
         organization=shared.organization,
