@@ -307,11 +307,6 @@ def test_what_is_not_available_yet_stops_its_processor_and_no_other(read: Read, 
     assert config.processors["other"].problems == ()
 
 
-def test_what_is_not_available_beside_processors_only_warns(read: Read) -> None:
-    config = read("notifications: [{to: 'json://x', events: [failed]}]\n")
-    assert [warning.split("`")[1] for warning in config.warnings] == list(TOP_KEYS)
-
-
 def test_what_check_does(read: Read) -> None:
     assert read("").check == CheckConfig()
     assert read("check: {ping: 'https://hc.example.com/u'}").check.ping == Ping("https://hc.example.com/u")
