@@ -297,6 +297,8 @@ def _check_notifications(value: dict[str, Any], path: Path, report: Report) -> N
         if isinstance(name, str) and name in names:
             report.error((*path, "notifications", number, "name"), f"two notifications are called `{name}`")
         names.add(str(name))
+
+
 SECRETS: Shape = MapOf(Anything(None), COLUMN)
 CONFIG = Object(
     {
