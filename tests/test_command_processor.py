@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,20 @@ def test_it_leads_its_own_session_with_default_signals_and_no_other_files(work: 
     assert session == pid
     assert int(ignored, 16) & (1 << (signal.SIGPIPE - 1)) == 0
     assert str(inherited) not in fds
+
+
+def test_what_nohup_ignores_stays_ignored_and_nothing_else() -> None:
+    script = """if True:
+        import os, signal
+        from batchctl.processors.spawn import Environment, spawn
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        argv, out = [b"grep", b"SigIgn", b"/proc/self/status"], os.dup(1)
+        os.waitpid(spawn(b"/bin/grep", argv, Environment([]), [], b"/", (out, out, out)), 0)
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    ignored = int(done.stdout.split()[1], 16)
+    assert {number for number in signal.valid_signals() if ignored >> number - 1 & 1} == {signal.SIGHUP}
 
 
 @pytest.mark.parametrize("payload", [{}, {"n": "a\0b"}])

@@ -61,6 +61,7 @@ class CommandProcessor:
         self._surplus = 0
         self._busy = threading.Event()
         self._closing = threading.Event()
+        self._over = threading.Event()
         self._watcher: threading.Thread | None = None
         self._tick = min(_TICK, max(0.01, config.timeout / 5))
 
@@ -108,7 +109,6 @@ class CommandProcessor:
             self._finish(job, HandedBack())
         for number in list(self._jobs):
             self.cancel(number, hand_back=True)
-        self._busy.set()
         slots = list(self._slots)
         for _ in slots:
             self._queue.put(None)
@@ -116,6 +116,8 @@ class CommandProcessor:
             thread.join()
         for job in list(self._jobs.values()):  # that came in between
             self._finish(job, HandedBack())
+        self._over.set()
+        self._busy.set()
         if self._watcher is not None:
             self._watcher.join()
 
@@ -214,12 +216,11 @@ class CommandProcessor:
     # -- the watcher
 
     def _watch(self) -> None:
-        while not (self._closing.is_set() and not self._jobs):
+        while not self._over.wait(self._tick):
             if not self._jobs:
                 self._busy.clear()
-                if not self._jobs and not self._closing.is_set():
+                if not self._jobs and not self._over.is_set():
                     self._busy.wait()
-            time.sleep(self._tick)
             now = time.monotonic()
             for job in list(self._jobs.values()):
                 if (run := job.run) is not None:

@@ -10,6 +10,8 @@ from batchctl.config.structs import CommandSpec
 from batchctl.model import Broken, Cancelled, Down, Failed, HandedBack, ItemError, Outcome
 from batchctl.processors.processes import describe
 
+_JSON_STARTS = frozenset(b"%c" % char for char in b'{["tfn-0123456789')
+
 Why = Literal["timeout", "too_large", "cancel", "hand_back"]
 
 
@@ -112,4 +114,4 @@ def result(raw: bytes, output: Literal["auto", "json", "text"]) -> Any:
 
 
 def _may_be_json(raw: bytes) -> bool:
-    return raw.lstrip()[:1] in (b"{", b"[", b'"', b"t", b"f", b"n", b"-", *(b"%d" % digit for digit in range(10)))
+    return raw.lstrip()[:1] in _JSON_STARTS

@@ -12,6 +12,7 @@ from dataclasses import replace
 from batchctl.config.structs import CommandSpec
 from batchctl.masking import Masker
 from batchctl.model import Completed, Failed, Item, ItemError, Outcome
+from batchctl.processors import quick
 from batchctl.processors.base import Context
 from batchctl.processors.command_line import Call
 from batchctl.processors.command_outcome import Ended, Why, failure, result, too_large
@@ -69,7 +70,7 @@ class CommandRun:
         os.waitid(os.P_PID, self._group, os.WEXITED | os.WNOWAIT)
         with self._lock:
             self._over = True
-        status = os.waitstatus_to_exitcode(os.waitpid(self._group, 0)[1])
+        status = os.waitstatus_to_exitcode(quick.reap(self._group))
         end_rest(self._group, KILL_AFTER)
         return status
 
@@ -94,15 +95,22 @@ class CommandRun:
     def _completed(self, log: str) -> Outcome:
         if self._file is not None:
             return self._kept(self._file, log)
-        size = os.fstat(self._output).st_size
-        if size > self._spec.max_output:
+        raw = self._written()
+        if raw is None:
             return too_large(self._spec, log)
-        raw = os.pread(self._output, size, 0) if size else b""
         try:
             value = result(raw, self._spec.output)
         except ValueError as error:
             return Failed(ItemError("OutputNotJson", self._masker(str(error)), permanent=True), log=log)
         return Completed(value if self._masker.empty else self._masker.value(value), log, output=self._shown(raw))
+
+    def _written(self) -> bytes | None:
+        """All of its standard output; None where that is too much."""
+        small = quick.read_small(self._output)
+        if small is not None:
+            return small if len(small) <= self._spec.max_output else None
+        size = os.fstat(self._output).st_size
+        return os.pread(self._output, size, 0) if size <= self._spec.max_output else None
 
     def _shown(self, raw: bytes) -> bytes:
         """What the screen of `enqueue --run -- COMMAND` gets: whatever it is, without secrets."""
@@ -156,10 +164,10 @@ class CommandRun:
         """Free its files."""
         with self._lock:
             self._over = True
-            os.close(self._input)
-            os.close(self._errors.fd)
+            quick.close(self._input)
+            quick.close(self._errors.fd)
             if self._file is not None:
                 with suppress(OSError):
                     self._file.close()
             else:
-                os.close(self._output)
+                quick.close(self._output)

@@ -9,29 +9,34 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from fcntl import F_DUPFD_CLOEXEC, F_SETFL, fcntl
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+
+from batchctl.processors import quick
 
 SHOWN = 2_000  # characters of its end that stand in an error message
 _TAIL = 4 * SHOWN  # longer: a secret that the cut goes through must still be known as one, and so be masked
+_LARGE = 100_000  # bytes that take longer to copy than the interpreter's lock should be kept
 _KEEP = 1_000_000  # bytes of log that may pile up in memory before what was followed is dropped
 _DIRECTIVE = re.compile(r"::(progress|retry-after)[ \t]+(\d+(?:\.\d+)?)%?[ \t]*\r?")
 
 
 def memory_file(content: bytes = b"") -> int:
     """A file that has no name, with its position at the start; numbered 3 or higher."""
-    fd = os.memfd_create("batchctl", os.MFD_CLOEXEC)
+    fd = quick.memory_file()
     if fd < 3:  # our own standard input or output is closed
         low, fd = fd, fcntl(fd, F_DUPFD_CLOEXEC, 3)
         os.close(low)
-    if content:
+    if len(content) > _LARGE:
         os.pwrite(fd, content, 0)
+    elif content:
+        quick.write_start(fd, content)
     return fd
 
 
 def append_file() -> int:
     """A memory file to be written: appending, so that a program may open /dev/stderr anew, and we may cut it."""
     fd = memory_file()
-    fcntl(fd, F_SETFL, os.O_APPEND)
+    quick.append_only(fd)
     return fd
 
 
@@ -96,7 +101,9 @@ class Follower:
 
     def rest(self) -> Told:
         """What is left when the program has ended; of very much the end."""
-        raw = contents(self.fd, _KEEP, self.offset)
+        raw = None if self.offset else quick.read_small(self.fd)
+        if raw is None:
+            raw = contents(self.fd, _KEEP, self.offset)
         return self._remember(raw) if raw else Told()
 
     def _remember(self, raw: bytes) -> Told:

@@ -7,19 +7,15 @@ import signal
 import time
 from pathlib import Path
 
+from batchctl.processors import quick
+
 _POLL = 0.02
 _REAP = 1.0  # seconds that killed processes may take to vanish
 
 
 def signal_group(group: int, number: int) -> bool:
-    """Send the signal; False where the group has no member (any more)."""
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # what is left of it runs as somebody else
-        return False
-    return True
+    """Send the signal; False where the group has no member (any more), or what is left of it runs as somebody else."""
+    return quick.kill_group(group, number)
 
 
 def end_rest(group: int, patience: float) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80  # <spawn.h>, the same in glibc and musl
 _OPAQUE = ctypes.c_char * 1024  # more than any of the library's structures has
 _POINTER = ctypes.sizeof(ctypes.c_char_p)
-_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)  # Python ignores them, programs rely on them
+_RESTORED = {signal.SIGPIPE, signal.SIGXFSZ}  # Python ignores them, programs rely on them
+_FIXED = {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Environment:
@@ -82,7 +83,7 @@ class _Libc:
         library.posix_spawnattr_setflags(attributes, ctypes.c_short(_SETSIGDEF | _SETSIGMASK | _SETSID))
         library.sigemptyset(signals)
         library.posix_spawnattr_setsigmask(attributes, signals)
-        for number in _RESTORED:
+        for number in _to_defaults():
             library.sigaddset(signals, number)
         library.posix_spawnattr_setsigdefault(attributes, signals)
         return attributes
@@ -102,6 +103,13 @@ class _Libc:
         if error:
             raise OSError(error, os.strerror(error))
         return pid.value
+
+
+def _to_defaults() -> set[int]:
+    """Signals that a program gets at their default: all but those that are ignored, as by `nohup`. The kernel would do
+    it anyway; but of each signal that is not named here the C library asks first how it stands."""
+    ours = {number for number in signal.valid_signals() if signal.getsignal(number) is not signal.SIG_IGN}
+    return (ours - _FIXED) | _RESTORED
 
 
 def _vector(words: Sequence[bytes]) -> Any:
