@@ -38,6 +38,8 @@ LAYERS = {
         "outlook",
         "recovery",
         "recorder",
+        "checker",
+        "pings",
         "retention",
         "intake",
         "export",

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "enqueue": ("enqueue", "Work", "Put files or orders into the queue"),
     "try": ("try_", "Work", "Do one item now and show everything; stores nothing"),
     "run": ("run", "Work", "Drain the queue"),
+    "check": ("check", "Work", "Do all work that is due, once: for cron and timers"),
     "watch": ("watch", "Look", "Live progress of work that other processes do"),
     "list": ("list", "Look", "The batches, newest first"),
     "show": ("show", "Look", "A batch with its items, or an item with its attempts"),

@@ -1,0 +1,92 @@
+"""`check`: all work that is due, for cron and timers."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from batchctl import console
+from batchctl.commands.common import Globals, globals_of
+from batchctl.errors import StoreError, StoreMissing
+
+if TYPE_CHECKING:
+    from batchctl.checker import Outcome
+    from batchctl.pings import Monitor
+
+
+def register(app: typer.Typer) -> None:
+    app.command("check")(check)
+
+
+def check(ctx: typer.Context) -> int:
+    """Do all work that is due, once: for cron and timers. Silent where nothing is.
+
+    Puts back what dead workers held, finishes interrupted work, drains for at most check.time_budget, sends
+    notifications, cleans up, raises alerts, and tells the monitor. Can be called at any time, also beside itself and
+    beside `run`. It verifies nothing: that is `batchctl config check` and `batchctl doctor`.
+
+    Exit code: 0 done, or nothing was due, 1 something went wrong, 5 the store cannot be used, 130 or 143 stopped.
+    """
+    shared = globals_of(ctx)
+    begun = time.monotonic()
+    monitor = _monitor(shared)
+    _log(shared)
+    try:
+        outcome = _outcome(shared, monitor)
+    except StoreError as error:
+        monitor.ended(error.code, error.message)
+        raise
+    if outcome.signal is None and not outcome.skipped:
+        monitor.ended(outcome.code, _text(outcome))
+    _answer(shared, outcome, round((time.monotonic() - begun) * 1000))
+    return outcome.code
+
+
+def _monitor(shared: Globals) -> Monitor:
+    from batchctl.pings import Monitor
+
+    config = shared.config()
+    return Monitor(config.check.ping, config.masker, console.warn)
+
+
+def _log(shared: Globals) -> None:
+    from batchctl import journal
+
+    levels = {0: journal.WARNING, 1: journal.INFO}
+    journal.configure(levels.get(shared.verbose, journal.DEBUG), mask=shared.mask)
+
+
+def _outcome(shared: Globals, monitor: Monitor) -> Outcome:
+    from batchctl.checker import Checker, Outcome
+
+    try:
+        store = shared.open_store()
+    except StoreMissing:
+        monitor.began()
+        return Outcome()
+    return Checker(store, shared.config(), monitor, shared.organization).run()
+
+
+def _answer(shared: Globals, outcome: Outcome, duration_ms: int) -> None:
+    if shared.json:
+        console.emit_json(outcome.document(duration_ms))
+        return
+    for error in outcome.errors:
+        console.error(error)
+    for alert in outcome.raised:
+        console.warn(_told(alert))
+    if not outcome.idle and (shared.verbose or console.interactive()):
+        for alert in outcome.cleared:
+            console.note(f"over: {alert['message']}")
+        console.note(outcome.message)
+
+
+def _told(alert: dict[str, Any]) -> str:
+    return f"{alert['message']}; {alert['hint']}" if alert["hint"] else str(alert["message"])
+
+
+def _text(outcome: Outcome) -> str:
+    """What the monitor shows with its ping."""
+    return "\n".join([outcome.message, *(error.message for error in outcome.errors)])
