@@ -41,6 +41,7 @@ LAYERS = {
         "checker",
         "pings",
         "retention",
+        "schedule",
         "intake",
         "export",
         "why",

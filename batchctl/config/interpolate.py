@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,14 @@ NO_SECRETS = frozenset(
 
 @dataclass
 class Interpolator:
-    """Fills in references. `missing` lists (path, words) of what is not there, `secrets` every value taken."""
+    """Fills in references. `missing` lists (path, words) of what is not there, `absent` the variables among it,
+    `secrets` every value taken."""
 
     environ: Mapping[str, str]
     folder: Path
     report: Report
     missing: list[tuple[At, str]] = field(default_factory=list)
+    absent: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
 
     def fill(self, value: Any, path: At) -> Any:
@@ -120,6 +123,7 @@ class Interpolator:
         if default is not None and not value:
             return self._filled(default, source, url=url, secret=False)
         if value is None:
+            self.absent.add(name)
             self.missing.append((path, f"the environment variable {name} is not set"))
         return self._filled(value, source, url=url, secret=name not in NO_SECRETS)
 
@@ -172,6 +176,16 @@ def _leaves(value: Any) -> Iterator[str]:
         return
     elif isinstance(value, str | int | float) and not isinstance(value, bool):
         yield str(value)
+
+
+def read_credentials(folder: str | None) -> dict[str, str]:
+    """What systemd hands over with LoadCredential=: files in $CREDENTIALS_DIRECTORY, each named as its variable."""
+    found: dict[str, str] = {}
+    for path in sorted(Path(folder).glob("*")) if folder and folder.startswith("/") else []:
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", path.name) and path.is_file():
+            with suppress(OSError, ValueError):
+                found[path.name] = path.read_bytes()[:_LARGEST_FILE].decode("utf-8-sig").rstrip("\r\n")
+    return found
 
 
 def read_env_file(data: str, file: str, report: Report) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from batchctl.config import build, locate, notifications, secrets
 from batchctl.config.available import unavailable
 from batchctl.config.document import parse
-from batchctl.config.interpolate import Interpolator, read_env_file
+from batchctl.config.interpolate import Interpolator, read_credentials, read_env_file
 from batchctl.config.problems import Problem
 from batchctl.config.report import Report
 from batchctl.config.schema import CONFIG
@@ -97,7 +97,8 @@ class _Reader:
             if not self.report.failed:
                 self.report.error((), "a config is a mapping of keys such as `processors:`")
             return None
-        outside = self._env_files(document.get("env_file")) | dict(self.environ)
+        handed = read_credentials(self.environ.get("CREDENTIALS_DIRECTORY"))
+        outside = handed | self._env_files(document.get("env_file")) | dict(self.environ)
         self.fill = Interpolator(outside, self.folder, self.report)
         self.data = {
             key: (self.fill.fill_secrets if key == "secrets" else self.fill.fill)(value, (key,))
@@ -197,6 +198,7 @@ class _Reader:
             masker=Masker([*self.fill.secrets, *self._literals()]),
             warnings=tuple(str(problem) for problem in self.report.sorted("warning")),
             effective=self._effective(store, worker),
+            absent=tuple(sorted(self.fill.absent)),
         )
 
     def _literals(self) -> Iterable[str]:

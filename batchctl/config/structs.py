@@ -210,6 +210,7 @@ class Config:
     secrets     for templates; never to be printed or stored
     warnings    what is odd but stops nothing; each with its place
     effective   what `config show` prints: as the user wrote it, defaults merged in, secrets masked
+    absent      environment variables that it wants and that are not there
     """
 
     folder: Path
@@ -226,3 +227,4 @@ class Config:
     masker: Masker = field(default_factory=Masker)
     warnings: tuple[str, ...] = ()
     effective: Mapping[str, Any] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
