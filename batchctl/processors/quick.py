@@ -56,7 +56,7 @@ def read_small(fd: int) -> bytes | None:
     """All that a memory file holds; None where that is 4 KB or more."""
     start = _START()
     size = _pread(fd, start, len(start), 0)
-    return start[:size] if 0 <= size < len(start) else None
+    return start.raw[:size] if 0 <= size < len(start) else None
 
 
 def close(fd: int) -> None:

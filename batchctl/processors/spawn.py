@@ -12,11 +12,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80  # <spawn.h>, the same in glibc and musl
 _OPAQUE = ctypes.c_char * 1024  # more than any of the library's structures has
+_KNOWN = 1024  # combinations of file numbers
 _POINTER = ctypes.sizeof(ctypes.c_char_p)
 _RESTORED = {signal.SIGPIPE, signal.SIGXFSZ}  # Python ignores them, programs rely on them
 _FIXED = {signal.SIGKILL, signal.SIGSTOP}
@@ -75,6 +76,7 @@ class _Libc:
         self._destroy = library.posix_spawn_file_actions_destroy
         self._closefrom = getattr(library, "posix_spawn_file_actions_addclosefrom_np", None)  # glibc 2.34
         self._attributes = self._make_attributes(library)
+        self._actions = lru_cache(_KNOWN)(self._make_actions)  # the same few numbers come again and again
 
     @staticmethod
     def _make_attributes(library: Any) -> Any:
@@ -89,20 +91,32 @@ class _Libc:
         return attributes
 
     def spawn(self, program: bytes, argv: Any, environment: Any, cwd: bytes, fds: tuple[int, int, int]) -> int:
-        pid, actions = ctypes.c_int(), _OPAQUE()
-        self._init(actions)
-        try:
-            for target, fd in enumerate(fds):
-                self._dup2(actions, fd, target)
-            self._chdir(actions, cwd)
-            if self._closefrom is not None:
-                self._closefrom(actions, 3)
-            error = self._spawn(ctypes.byref(pid), program, actions, self._attributes, argv, environment)
-        finally:
-            self._destroy(actions)
+        pid, actions = ctypes.c_int(), self._actions(fds, cwd)
+        error = self._spawn(ctypes.byref(pid), program, actions.content, self._attributes, argv, environment)
         if error:
             raise OSError(error, os.strerror(error))
         return pid.value
+
+    def _make_actions(self, fds: tuple[int, int, int], cwd: bytes) -> _Actions:
+        actions = _Actions(self._init, self._destroy)
+        for target, fd in enumerate(fds):
+            self._dup2(actions.content, fd, target)
+        self._chdir(actions.content, cwd)
+        if self._closefrom is not None:
+            self._closefrom(actions.content, 3)
+        return actions
+
+
+class _Actions:
+    """What a new process does before it becomes the program; memory of the C library, freed with this object."""
+
+    def __init__(self, init: Any, destroy: Any) -> None:
+        self.content = _OPAQUE()
+        self._destroy = destroy
+        init(self.content)
+
+    def __del__(self) -> None:
+        self._destroy(self.content)
 
 
 def _to_defaults() -> set[int]:
