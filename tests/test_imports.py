@@ -35,6 +35,7 @@ LAYERS = {
         "pool",
         "inhand",
         "membership",
+        "notify",
         "outlook",
         "recovery",
         "recorder",

@@ -12,6 +12,7 @@ from batchctl import console
 from batchctl.errors import ConfigError, InvalidInput, NotFound, StoreMissing, UsageError
 
 if TYPE_CHECKING:
+    from batchctl.announce import Announcer
     from batchctl.config import Config, ProcessorConfig
     from batchctl.store import Store
     from batchctl.views import Views
@@ -96,8 +97,20 @@ class Globals:
         if self._store is None:
             from batchctl.store import Store
 
-            self._store = Store.open(self.target(), create=create)
+            self._store = Store.open(self.target(), create=create, announcer=self._announcer())
         return self._store
+
+    def _announcer(self) -> Announcer | None:
+        """Who writes messages, where the config wants any; without a config that can be read nobody is told."""
+        try:
+            config = self.config()
+        except ConfigError:
+            return None
+        if not config.notifications:
+            return None
+        from batchctl.notify import ConfigAnnouncer
+
+        return ConfigAnnouncer(config)
 
     def store_or_none(self) -> Store | None:
         """The store for a command that only reads; where there is none: None, and a note that says so."""

@@ -140,6 +140,11 @@ def record(tx: Tx, sender: str, ended: Iterable[Sent], now: int) -> list[Sent]:
     return dead
 
 
+def any_expired(tx: Tx, now: int) -> bool:
+    """Whether `expire` would find something."""
+    return bool(tx.value("any_expired_notice", {"now": now}))
+
+
 def expire(tx: Tx, now: int) -> list[Sent]:
     """Give up what nobody could send for 23 hours. Returns it."""
     dead = []

@@ -33,6 +33,9 @@ WHERE state = 'due' AND id IN
        AS numbered WHERE place <= :each ORDER BY place, id LIMIT :limit) FOR UPDATE SKIP LOCKED)
 RETURNING id, batch_no, run_no, organization, event, target, message, attempts
 
+-- name: any_expired_notice
+SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'due' AND expires_at <= :now)
+
 -- name: expired_notices
 UPDATE outbox SET state = 'dead', next_attempt_at = NULL, error = coalesce(error, :error::text)
 WHERE state = 'due' AND expires_at <= :now
