@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchctl import hosts, journal, recovery
+from batchctl import alerting, hosts, journal, recovery
 from batchctl.config import Config, inline
 from batchctl.engines.base import Presence
 from batchctl.errors import BatchctlError
 from batchctl.pings import Monitor
 from batchctl.store import Store
+from batchctl.transitions.alerts import Open
 from batchctl.transitions.processors import mend_changed
 from batchctl.transitions.recording import change_counts
+from batchctl.views.times import iso
 from batchctl.worker import Ending, Plan, Tally, Worker, scope_of
 
 PHASES = "check"
 DRAIN = "drain"
 _LATE = 60.0  # seconds beyond budget and timeouts after which a check is overdue
+_MORE = 10.0  # seconds that sending and cleaning have where the drain has used up the time budget
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class Outcome:
 
     skipped   why it left the work to another check
     errors    what went wrong, one for each phase that failed
+    warnings  what went wrong with what is tried again: messages that could not be sent
     signal    the number of the signal that stopped it
     """
 
@@ -50,6 +55,7 @@ class Outcome:
     cleared: list[dict[str, Any]] = field(default_factory=list)
     skipped: str | None = None
     errors: list[BatchctlError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     signal: int | None = None
 
     @property
@@ -105,6 +111,7 @@ class Checker:
         self._monitor = monitor
         self._organization = organization
         self._turn: Presence | None = None
+        self._deadline = time.monotonic() + config.check.time_budget
         self._began = json.dumps(
             {
                 "pid": os.getpid(),
@@ -289,13 +296,43 @@ class Checker:
             journal.log(journal.WARNING, "batch_ended", number=no)
 
     def _notify(self) -> None:
-        pass
+        from batchctl.notify import send_due
+
+        sending = send_due(self._store, self._config, deadline=self._soon())
+        self.outcome.sent += sending.sent
+        self.outcome.unsent += sending.failed + sending.dead
+        self.outcome.warnings += sending.errors
 
     def _clean(self) -> None:
-        pass
+        from batchctl.retention import clean
+
+        if any(age is not None for age in self._config.check.retention.values()):
+            self.outcome.deleted = clean(self._store, self._config, deadline=self._soon()).batches
+
+    def _soon(self) -> float:
+        """Until when a phase may begin something more, by the monotonic clock: not much longer than the time budget."""
+        return max(self._deadline, time.monotonic() + _MORE)
 
     def _alert(self) -> None:
-        pass
+        changes = alerting.look(self._engine, self._config)
+        self.outcome.alerts = [_shown(one) for one in changes.open]
+        self.outcome.raised = [_shown(one) for one in changes.raised]
+        self.outcome.cleared = [_shown(one) for one in changes.cleared]
+        if changes.raised or changes.cleared:
+            self._notify()
+
+
+def _shown(alert: Open) -> dict[str, Any]:
+    """An alert as JSON shows it."""
+    return {
+        "name": alert.name,
+        "subject": alert.subject or None,
+        "message": alert.message,
+        "hint": alert.hint,
+        "processor": alert.processor,
+        "organization": alert.organization or None,
+        "raised_at": iso(alert.raised_at),
+    }
 
 
 def _facts(text: str | None) -> dict[str, Any] | None:

@@ -40,6 +40,8 @@ LAYERS = {
         "recovery",
         "recorder",
         "checker",
+        "alerts",
+        "alerting",
         "pings",
         "retention",
         "schedule",

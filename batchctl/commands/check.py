@@ -75,6 +75,8 @@ def _answer(shared: Globals, outcome: Outcome, duration_ms: int) -> None:
         return
     for error in outcome.errors:
         console.error(error)
+    for warning in outcome.warnings:
+        console.warn(warning)
     for alert in outcome.raised:
         console.warn(_told(alert))
     if not outcome.idle and (shared.verbose or console.interactive()):

@@ -25,9 +25,9 @@ SELECT EXISTS (SELECT 1 FROM batches
                WHERE state = 'processing' AND worker_id NOT IN (SELECT id FROM workers));
 
 -- name: due_alert
--- Whether an alert is open or a processor broken: both are looked at until they are over.
+-- Whether an alert is open, or work waits for a broken processor: both are looked at until they are over.
 SELECT EXISTS (SELECT 1 FROM alerts WHERE cleared_at IS NULL)
-    OR EXISTS (SELECT 1 FROM processors WHERE broken_since IS NOT NULL);
+    OR EXISTS (SELECT 1 FROM processors p JOIN ready_groups g ON g.processor = p.name WHERE p.broken_since IS NOT NULL);
 
 -- name: any_unfinished
 SELECT EXISTS (SELECT 1 FROM batches WHERE status IN ('loading', 'deleting', 'pending', 'processing'));

@@ -4,6 +4,7 @@ CREATE TABLE alerts (
     name            TEXT COLLATE "C" NOT NULL,
     subject         TEXT COLLATE "C" NOT NULL DEFAULT '',
     organization    TEXT COLLATE "C" NOT NULL DEFAULT '',
+    processor       TEXT COLLATE "C",
     message         TEXT NOT NULL,
     hint            TEXT,
     raised_at       BIGINT NOT NULL,

@@ -4,6 +4,7 @@ CREATE TABLE alerts (
     name            TEXT NOT NULL,
     subject         TEXT NOT NULL DEFAULT '',
     organization    TEXT NOT NULL DEFAULT '',
+    processor       TEXT,
     message         TEXT NOT NULL,
     hint            TEXT,
     raised_at       INTEGER NOT NULL,
