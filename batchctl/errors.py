@@ -9,6 +9,7 @@ BatchctlError
 │   └── StoreMissing          there is no store yet, so nothing is in it
 └── StoreError            5   the store cannot be used
     ├── StoreLocked
+    ├── StoreInterrupted      nothing was changed, and the same may work if done again
     ├── StoreReadOnly
     ├── StoreFull
     ├── StoreCorrupt
@@ -76,6 +77,11 @@ class StoreError(BatchctlError):
 
 class StoreLocked(StoreError):
     """Another process held the write lock for longer than the busy wait."""
+
+
+class StoreInterrupted(StoreError):
+    """The transaction was ended from outside (connection, server, deadlock, time limit), and nothing of it is stored:
+    the same may work if it is done again."""
 
 
 class StoreReadOnly(StoreError):

@@ -22,15 +22,28 @@ def open_engine(url: str, *, create: bool) -> Engine:
     """The engine for a path or URL. Raises StoreMissing where there is no store and `create` is False."""
     scheme, separator, rest = url.partition("://")
     if separator and scheme in ("postgres", "postgresql"):
-        raise UsageError(f"{scheme}: this version keeps its store in a SQLite file", hint="name a file as the store")
+        return _open_postgres(url, create=create)
     if separator and scheme != "sqlite":
-        raise UsageError(f"{scheme}: no such kind of store", hint="name a file as the store")
+        raise UsageError(f"{scheme}: no such kind of store", hint="name a file or a postgresql:// URL as the store")
     from batchctl.engines.sqlite import SqliteEngine
 
     path = Path(rest if separator else url).expanduser()
     if not create and not path.exists():
         raise StoreMissing(f"{path}: there is no store yet", hint="enqueue something, or run `batchctl init`")
     return SqliteEngine(path.absolute(), create=create)
+
+
+def _open_postgres(url: str, *, create: bool) -> Engine:
+    try:
+        from batchctl.engines.postgres import PostgresEngine
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] != "psycopg":
+            raise
+        raise UsageError(
+            "a store on PostgreSQL needs psycopg, which is not installed",
+            hint="pip install 'batchctl[postgres]'",
+        ) from error
+    return PostgresEngine(url, create=create)
 
 
 @dataclass(frozen=True, slots=True)

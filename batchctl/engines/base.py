@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +49,10 @@ class Tx(Protocol):
     def reserve_item_ids(self, count: int) -> int:
         """The first of `count` item numbers in a row that nobody else gets."""
 
+    def part(self) -> bool:
+        """What came before may be stored for good now, whatever becomes of the rest. True where that was done: then
+        other transactions may have come in between, and nothing is locked any more."""
+
 
 class Presence(Protocol):
     """The mark of a living process; ends with it."""
@@ -57,12 +61,39 @@ class Presence(Protocol):
         """Take the mark away."""
 
 
+class Upkeep(Protocol):
+    """Looking after a store as a whole."""
+
+    def space(self) -> tuple[int | None, int | None]:
+        """Bytes that the store takes, and bytes that are free on its disk; None where that can't be told here."""
+
+    def shrink(self, seconds: float) -> bool:
+        """Give free space back to the disk for about so many seconds, in steps that block nobody. True where nothing is
+        left to give back."""
+
+    def flush(self) -> None:
+        """Bring what was committed to where it belongs, as far as nobody is in the way."""
+
+    def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        """A consistent, verified copy at `target`, an empty file; `progress` is told (done, all).
+        Raises StoreCorrupt, StoreFull or StoreError."""
+
+
 class Engine(Protocol):
     """A database that holds a queue. One thread at a time, unless a method says otherwise."""
 
-    def write(self) -> AbstractContextManager[Tx]:
-        """A transaction that holds the write lock from its start; commits at the end, rolls back on an error.
-        Raises StoreLocked, StoreFull, StoreReadOnly or StoreCorrupt."""
+    poll: float
+    """Seconds between looks at `changed` of a process that has nothing else to do."""
+
+    def write(self, *, shared: bool = False) -> AbstractContextManager[Tx]:
+        """A transaction that holds the write lock from its start; commits at the end. An error that comes out of it
+        means that nothing of it (since the last `part`) was stored.
+
+        shared   it may run beside other shared ones, for claims, records, heartbeats and loading: what these change
+                 is guarded by row, and they wait for each other in the order that docs/architecture.md tells
+
+        Raises StoreInterrupted where the same may work if done again, StoreLocked, StoreFull, StoreReadOnly or
+        StoreCorrupt."""
 
     def announce_with(self, announcer: Announcer | None) -> None:
         """From now on every transaction has this announcer."""
@@ -86,14 +117,21 @@ class Engine(Protocol):
     def holder(self, name: str) -> str | None:
         """The facts about who has that lock, None where nobody has it."""
 
+    def local(self, name: str) -> bool:
+        """True where this host alone can tell whether `name` lives; False for a process of another host."""
+
     def private_folder(self) -> Path:
         """A folder (0700) on this host for locks, marks and spools of this store's processes."""
 
     def changed(self) -> int:
-        """A number that differs once another connection has committed."""
+        """A number that differs once another connection has changed something that a claim may wait for; it may differ
+        without that, too."""
 
     def reader(self) -> Engine:
         """Another connection to the same database that only reads, for another thread."""
+
+    def upkeep(self) -> Upkeep:
+        """Size, space and copies of the whole store."""
 
     def close(self) -> None:
         """Close the connection."""

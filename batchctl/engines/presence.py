@@ -83,6 +83,11 @@ def forget(folder: Path, name: str) -> None:
             os.close(fd)
 
 
+def known(folder: Path, name: str) -> bool:
+    """True where somebody of that name is or was here."""
+    return (folder / f"{name}.lock").exists()
+
+
 def alive(folder: Path, name: str) -> bool:
     """True while a process holds the lock of `name`."""
     try:

@@ -18,6 +18,7 @@ from batchctl.announce import Announcer
 from batchctl.engines.base import Params, Row
 from batchctl.engines.fairlock import FairLock
 from batchctl.engines.presence import Presence, alive, holder, take
+from batchctl.engines.sqlite_upkeep import SqliteUpkeep
 from batchctl.engines.statements import migrations, statements
 from batchctl.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
 
@@ -73,9 +74,14 @@ class SqliteTx:
     def reserve_item_ids(self, count: int) -> int:  # noqa: ARG002 - other engines must say how many
         return int(self.value("next_item_id"))
 
+    def part(self) -> bool:
+        return False  # the write lock is ours until the end: nobody waits for us in another order
+
 
 class SqliteEngine:
     """One connection to a store file. `create` makes the file (0600) and its folder where they are missing."""
+
+    poll = 0.25
 
     def __init__(self, path: Path, *, create: bool = False, readonly: bool = False) -> None:
         self.path = path
@@ -128,7 +134,7 @@ class SqliteEngine:
             raise
 
     @contextmanager
-    def write(self) -> Iterator[SqliteTx]:
+    def write(self, *, shared: bool = False) -> Iterator[SqliteTx]:  # noqa: ARG002 - there is one writer at a time
         with _translated(self.path), self._turn():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -184,12 +190,23 @@ class SqliteEngine:
     def holder(self, name: str) -> str | None:
         return holder(run_folder(self.path), name)
 
+    def local(self, name: str) -> bool:  # noqa: ARG002 - a file store is this host's
+        return True
+
     def private_folder(self) -> Path:
         return run_folder(self.path)
 
     def changed(self) -> int:
         """A number that differs once another connection has committed."""
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def upkeep(self) -> SqliteUpkeep:
+        return SqliteUpkeep(self.path, self._connection, self._writing)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with _translated(self.path), self._turn():
+            yield
 
     def close(self) -> None:
         self._connection.close()

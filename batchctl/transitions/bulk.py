@@ -238,7 +238,7 @@ def _send_back(tx: Tx, act: _Act, plan: _Retry, rows: list[Row]) -> None:
     taken = Counter(ItemState(row[1]) for row in rows)
     change = Counter({state: -number for state, number in taken.items()})
     change_counts(tx, act.batch_no, change, act.engine.now())
-    wake(tx, act.batch_no)
+    wake(tx, [act.batch_no])
     plan.count += len(rows)
 
 

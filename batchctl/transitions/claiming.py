@@ -61,11 +61,20 @@ class _Candidate:
 
 
 @dataclass(slots=True)
+class _Passed:
+    """What one claim left alone: groups whose items others are about to claim, turns that lead to nothing else."""
+
+    groups: set[int] = field(default_factory=set)
+    turns: set[tuple[str, int, str]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Claimer:
     """Claims for one worker; caches what does not change about the batches it has met."""
 
     engine: Engine
     worker_id: str
+    _passed: _Passed = field(default_factory=lambda: _Passed())
     _batches: dict[int, tuple[BatchRef, str, str | None]] = field(default_factory=dict)
 
     def forget(self) -> None:
@@ -78,23 +87,39 @@ class Claimer:
         rooms = self._rooms(tx, scope)
         rows: list[Row] = []
         begun: set[int] = set()
-        if limit > 0:
-            for candidate in _candidates(tx, scope, rooms):
-                taken = self._take(tx, candidate, limit - len(rows), rooms, now)
-                rows += taken
-                if taken and not candidate.started:
-                    begun.add(candidate.batch_no)
-                if len(rows) >= limit:
-                    break
+        last: tuple[_Candidate, int, int] | None = None
+        self._passed = _Passed()
+        for candidate in _candidates(tx, scope, rooms, self._passed) if limit > 0 else ():
+            wanted, taken = self._take(tx, candidate, limit - len(rows), rooms, now)
+            rows += taken
+            if taken and not candidate.started:
+                begun.add(candidate.batch_no)
+            if len(rows) >= limit:
+                last = (candidate, wanted, len(taken))
+                break
+            self._mark(tx, candidate, wanted, len(taken))
+        items = self._items(tx, rows)  # before the marks: these hold others up until our commit
         _begin(tx, begun, now)
-        return self._items(tx, rows)
+        if last:
+            self._mark(tx, *last)
+        if begun:
+            tx.run("groups_started", {"batch_nos": json.dumps(sorted(begun))})
+        return items
+
+    @property
+    def contended(self) -> bool:
+        """The last claim passed over items that others were about to claim: what becomes of them is known soon."""
+        return bool(self._passed.groups)
 
     def claim_suspect(self, tx: Tx, scope: Scope, now: int) -> Item | None:
         """One item in whose hands a worker died; the caller has nothing else in hand."""
         for number, batch_no, started in self._suspects(tx, scope):
             row = tx.one("claim_item", {"id": number, "worker_id": self.worker_id, "now": now})
             if row:
-                _begin(tx, set() if started else {batch_no}, now)
+                if not started:
+                    _begin(tx, {batch_no}, now)
+                    tx.value("lock_turns")
+                    tx.run("groups_started", {"batch_nos": json.dumps([batch_no])})
                 return self._items(tx, [row])[0]
         return None
 
@@ -112,6 +137,8 @@ class Claimer:
     def _rooms(self, tx: Tx, scope: Scope) -> dict[str, int]:
         """How many items each open processor may still take."""
         rooms: dict[str, int] = {}
+        if scope.limits:
+            tx.value("lock_turns")  # what others claim at this moment counts, too
         for name, paused, _, broken_since, _ in tx.all("processor_gates"):
             if name == "*" and paused:
                 return {}
@@ -122,21 +149,26 @@ class Claimer:
                 rooms[name] = max(0, scope.limits[name] - tx.value("held_of_processor", {"processor": name}))
         return rooms
 
-    def _take(self, tx: Tx, group: _Candidate, wanted: int, rooms: dict[str, int], now: int) -> list[Row]:
+    def _take(self, tx: Tx, group: _Candidate, wanted: int, rooms: dict[str, int], now: int) -> tuple[int, list[Row]]:
+        """How many it asked for, and what it got. `_mark` has to follow."""
         wanted = min(wanted, rooms[group.processor])
         if group.shared:
             wanted = min(wanted, _TURN)
         row = {"worker_id": self.worker_id, "now": now, "batch_no": group.batch_no, "limit": wanted}
         taken = tx.all("claim_items", row)
-        if len(taken) < wanted:
-            tx.run("group_is_empty", {"batch_no": group.batch_no})
+        rooms[group.processor] -= len(taken)
+        return wanted, sorted(taken)
+
+    def _mark(self, tx: Tx, group: _Candidate, wanted: int, taken: int) -> None:
+        """Move the organization's turn; a group that gave less than was asked for is empty, or in others' hands."""
+        tx.value("lock_turns")
+        if taken < wanted and not tx.run("group_is_empty", {"batch_no": group.batch_no}):
+            self._passed.groups.add(group.batch_no)
         if taken:
-            rooms[group.processor] -= len(taken)
             tx.run(
                 "advance_turn",
-                {"priority": group.priority, "organization": group.organization, "count": len(taken), "grace": _TURN},
+                {"priority": group.priority, "organization": group.organization, "count": taken, "grace": _TURN},
             )
-        return sorted(taken)
 
     def _items(self, tx: Tx, rows: Sequence[Row]) -> list[Item]:
         if not rows:
@@ -188,36 +220,40 @@ def promote(tx: Tx, now: int) -> None:
     due = tx.all("due_retries", {"now": now, "limit": _DUE})
     if due:
         tx.many("make_due", [(number,) for number, _ in due])
-        for batch_no in {batch_no for _, batch_no in due}:
-            wake(tx, batch_no)
-    for (batch_no,) in tx.all("gates_opening", {"now": now, "limit": _DUE}):
-        if tx.run("unpause_expired", {"no": batch_no, "now": now}):
-            event(tx, "resumed", now, batch_no=batch_no, actor="schedule")
-        open_group(tx, batch_no, now)
-    tx.run("unpause_processors", {"now": now})
+    opening = sorted(no for (no,) in tx.all("gates_opening", {"now": now, "limit": _DUE}))
+    for no in opening:
+        if tx.run("unpause_expired", {"no": no, "now": now}):
+            event(tx, "resumed", now, batch_no=no, actor="schedule")
+    wake(tx, {batch_no for _, batch_no in due})
+    for no in opening:
+        open_group(tx, no, now)
+    if tx.run("unpause_processors", {"now": now}) or due or opening:
+        tx.part()  # a claim waits for batches, too, and these come before groups
 
 
 def _begin(tx: Tx, batch_nos: set[int], now: int) -> None:
-    """The first items of these batches were claimed."""
+    """The first items of these batches were claimed; their groups are marked later."""
     if batch_nos:
-        params = {"batch_nos": json.dumps(sorted(batch_nos))}
-        tx.run("groups_started", params)
-        tx.run("batches_started", params | {"now": now})
+        tx.run("batches_started", {"batch_nos": json.dumps(sorted(batch_nos)), "now": now})
 
 
-def _candidates(tx: Tx, scope: Scope, rooms: Mapping[str, int]) -> Iterator[_Candidate]:
+def _candidates(tx: Tx, scope: Scope, rooms: Mapping[str, int], passed: _Passed) -> Iterator[_Candidate]:
     """Open groups in order. What is taken from one moves its organization's turn, and so the next."""
     if scope.batch_nos is not None:
-        yield from _named(tx, scope, rooms)
+        yield from _named(tx, scope, rooms, passed)
         return
-    while candidate := _next_of_all(tx, scope, [name for name, room in rooms.items() if room > 0]):
+    while candidate := _next_of_all(tx, scope, [name for name, room in rooms.items() if room > 0], passed):
         yield candidate
 
 
-def _named(tx: Tx, scope: Scope, rooms: Mapping[str, int]) -> Iterator[_Candidate]:
+def _named(tx: Tx, scope: Scope, rooms: Mapping[str, int], passed: _Passed) -> Iterator[_Candidate]:
     while True:
         groups = tx.all("named_groups", {"batch_nos": json.dumps(scope.batch_nos)})
-        rows = [row for row in groups if rooms.get(row[0], 0) > 0 and scope.organization in (None, row[3])]
+        rows = [
+            row
+            for row in groups
+            if rooms.get(row[0], 0) > 0 and scope.organization in (None, row[3]) and row[4] not in passed.groups
+        ]
         if not rows:
             return
         if len({row[3] for row in rows}) == 1:  # no turns to take: the order stands, however many batches there are
@@ -231,32 +267,35 @@ def _candidate(row: Row, *, shared: bool) -> _Candidate:
     return _Candidate(processor, priority, turn, organization, batch_no, bool(started), shared)
 
 
-def _next_of_all(tx: Tx, scope: Scope, able: Collection[str]) -> _Candidate | None:
+def _next_of_all(tx: Tx, scope: Scope, able: Collection[str], passed: _Passed) -> _Candidate | None:
     statement = "ready_turns" if scope.organization is None else "ready_turns_of"
     while True:
-        where = {"organization": scope.organization}
+        where = {"organization": scope.organization, "limit": 2 + len(passed.turns)}
         heads = [(*row, name) for name in able for row in tx.all(statement, where | {"processor": name})]
+        heads = [head for head in heads if (head[3], head[0], head[2]) not in passed.turns]
         if not heads:
             return None
         priority, turn, organization, _ = min(heads)
         shared = any(head[0] == priority and head[2] != organization for head in heads)
-        group = _oldest(tx, [head for head in heads if head[:3] == (priority, turn, organization)])
+        group = _oldest(tx, [head for head in heads if head[:3] == (priority, turn, organization)], passed)
         if group:
             processor, batch_no, started = group
             return _Candidate(processor, priority, turn, organization, batch_no, bool(started), shared)
 
 
-def _oldest(tx: Tx, heads: list[Row]) -> tuple[str, int, int] | None:
+def _oldest(tx: Tx, heads: list[Row], passed: _Passed) -> tuple[str, int, int] | None:
     """The oldest open group of one organization at one priority, whatever its processor: (processor, batch, started).
     Turns that lead to none are closed."""
     found = []
     for priority, _, organization, processor in heads:
         where = {"processor": processor, "priority": priority, "organization": organization}
-        group = tx.one("oldest_group", where)
+        group = tx.one("oldest_group", where | {"passed": json.dumps(sorted(passed.groups))})
         if group:
             found.append((group[0], group[1], processor))
-        else:
-            tx.run("close_turn", where)
+            continue
+        tx.value("lock_turns")
+        if not tx.run("close_turn", where):
+            passed.turns.add((processor, priority, organization))
     if not found:
         return None
     batch_no, started, processor = min(found)

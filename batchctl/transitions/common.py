@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from batchctl.engines.base import Tx
 
+# Groups and turns are changed under `lock_turns`, after everything else that a transaction may wait for.
 
-def wake(tx: Tx, batch_no: int) -> None:
-    """The batch has something pending again: its group and its organization's turn may be claimed."""
-    if tx.run("wake_group", {"no": batch_no}):
-        tx.run("wake_turn", {"no": batch_no})
-        tx.run("open_turn", {"no": batch_no})
+
+def wake(tx: Tx, batch_nos: Iterable[int]) -> None:
+    """These batches have something pending again: their groups and organizations' turns may be claimed."""
+    wanted = sorted(batch_nos)
+    if wanted:
+        tx.value("lock_turns")
+    for batch_no in wanted:
+        if tx.run("wake_group", {"no": batch_no}):
+            _ready(tx, batch_no)
 
 
 def open_group(tx: Tx, batch_no: int, now: int) -> None:
     """Put the batch into the claim index with the gate that its row asks for, or bring its entry up to date."""
+    tx.value("lock_turns")
     tx.run("insert_group", {"no": batch_no, "now": now})
+    _ready(tx, batch_no)
+
+
+def close_groups(tx: Tx, batch_nos: Iterable[int]) -> None:
+    """These batches have nothing more to claim."""
+    ended = sorted(batch_nos)
+    if ended:
+        tx.value("lock_turns")
+    for batch_no in ended:
+        tx.run("delete_group", {"no": batch_no})
+
+
+def _ready(tx: Tx, batch_no: int) -> None:
     tx.run("wake_turn", {"no": batch_no})
     tx.run("open_turn", {"no": batch_no})
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from batchctl.engines.base import Row, Tx
 from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, WaitingFor
 from batchctl.patterns import digest
-from batchctl.transitions.common import event, wake
+from batchctl.transitions.common import close_groups, event, wake
 from batchctl.transitions.counting import count_attempts
 from batchctl.transitions.outbox import announce_end
 
@@ -51,6 +51,7 @@ def record(tx: Tx, worker_id: str, settled: Sequence[Settled], now: int) -> list
     if others:
         ours += _settle(tx, worker_id, _cancel_told(tx, others))
     count_final(tx, ((one.batch_no, one.state) for one in ours), now)
+    wake(tx, {one.batch_no for one in ours if one.state is ItemState.PENDING})
     count_attempts(tx, ours)
     return ours
 
@@ -88,8 +89,6 @@ def _settle(tx: Tx, worker_id: str, settled: list[Settled]) -> list[Settled]:
     tx.bulk("insert_attempt", [_attempt(worker_id, one) for one in ours if one.outcome is not None])
     tx.bulk("insert_result", [_result(one) for one in ours if one.state is ItemState.FAILED])
     tx.many("append_log", [(one.item_id, one.claim_no, one.log) for one in ours if one.log])
-    for batch_no in {one.batch_no for one in ours if one.state is ItemState.PENDING}:
-        wake(tx, batch_no)
     return ours
 
 
@@ -142,12 +141,18 @@ def count_final(tx: Tx, states: Iterable[tuple[int, ItemState]], now: int) -> No
     for batch_no, state in states:
         if state.final:
             by_batch.setdefault(batch_no, Counter())[state] += 1
-    for batch_no in sorted(by_batch):
-        change_counts(tx, batch_no, by_batch[batch_no], now)
+    ended = [no for no in sorted(by_batch) if _change_counts(tx, no, by_batch[no], now)]
+    close_groups(tx, ended)
 
 
 def change_counts(tx: Tx, batch_no: int, change: Counter[ItemState], now: int) -> None:
     """Add to (or, negative, take from) a batch's counters; end it when every item is final and no bulk act is open."""
+    if _change_counts(tx, batch_no, change, now):
+        close_groups(tx, [batch_no])
+
+
+def _change_counts(tx: Tx, batch_no: int, change: Counter[ItemState], now: int) -> bool:
+    """True where the batch has ended; its group is still there."""
     row = tx.one(
         "count_final",
         {
@@ -160,15 +165,15 @@ def change_counts(tx: Tx, batch_no: int, change: Counter[ItemState], now: int) -
     assert row is not None
     total, completed, failed, cancelled, cancelled_at, limit_reached, bulk, status, run_no, organization = row
     if completed + failed + cancelled < total or bulk is not None or BatchStatus(status).final:
-        return
+        return False
     end = final_status(
         completed, failed, cancelled, was_cancelled=cancelled_at is not None, limit_reached=bool(limit_reached)
     )
     tx.run("finish_batch", {"no": batch_no, "status": end, "now": now, "error": None})
-    tx.run("delete_group", {"no": batch_no})
     announce_end(tx, batch_no, end, now)
     detail = {"run_no": run_no, "completed": completed, "failed": failed, "cancelled": cancelled}
     event(tx, end, now, organization=organization, batch_no=batch_no, count=total, detail=detail)
+    return True
 
 
 def final_status(

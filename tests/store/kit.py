@@ -50,15 +50,15 @@ class Worker:
         self.claimer = Claimer(self.store.engine, self.id)
 
     def claim(self, limit: int = 1, scope: Scope | None = None) -> list[Item]:
-        with self.store.engine.write() as tx:
+        with self.store.engine.write(shared=True) as tx:
             return self.claimer.claim(tx, scope or self.scope, limit, self.store.engine.now())
 
     def claim_suspect(self, scope: Scope | None = None) -> Item | None:
-        with self.store.engine.write() as tx:
+        with self.store.engine.write(shared=True) as tx:
             return self.claimer.claim_suspect(tx, scope or self.scope, self.store.engine.now())
 
     def record(self, *settled: Settled) -> list[Settled]:
-        with self.store.engine.write() as tx:
+        with self.store.engine.write(shared=True) as tx:
             return record(tx, self.id, settled, self.store.engine.now())
 
     def complete(self, *items: Item, result: Any = None) -> list[Settled]:

@@ -11,22 +11,27 @@ UPDATE items SET state = 'pending', waiting_for = NULL, next_attempt_at = NULL
 WHERE id = ? AND state = 'waiting' AND waiting_for = 'retry'
 
 -- name: processor_gates
-SELECT name, paused, paused_until, broken_since, broken_config FROM processors
+SELECT name, paused, paused_until, broken_since, broken_config FROM processors ORDER BY name
 
 -- name: unpause_processors
 UPDATE processors SET paused = 0, paused_until = NULL WHERE paused = 1 AND paused_until <= :now
 
+-- name: lock_turns
+-- Nothing to do: the whole transaction has the write lock.
+SELECT 1
+
 -- name: ready_turns
 SELECT priority, turn, organization FROM turns
-WHERE processor = :processor AND ready = 1 ORDER BY priority, turn, organization LIMIT 2
+WHERE processor = :processor AND ready = 1 ORDER BY priority, turn, organization LIMIT :limit
 
 -- name: ready_turns_of
 SELECT priority, turn, organization FROM turns
-WHERE processor = :processor AND organization = :organization AND ready = 1 ORDER BY priority, turn, organization LIMIT 2
+WHERE processor = :processor AND organization = :organization AND ready = 1 ORDER BY priority, turn, organization LIMIT :limit
 
 -- name: oldest_group
 SELECT batch_no, started FROM ready_groups
 WHERE processor = :processor AND priority = :priority AND organization = :organization AND gate IS NULL AND empty = 0
+  AND batch_no NOT IN (SELECT value FROM json_each(:passed))
 ORDER BY batch_no LIMIT 1
 
 -- name: named_groups

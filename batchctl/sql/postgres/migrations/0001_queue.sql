@@ -91,7 +91,7 @@ CREATE TABLE item_data (
     item_id         BIGINT PRIMARY KEY,
     payload         TEXT NOT NULL,
     file            TEXT,
-    idempotency_key TEXT COLLATE "C" NOT NULL
+    idempotency_key TEXT COLLATE "C" NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', '')
 );
 
 CREATE TABLE item_results (

@@ -1,0 +1,96 @@
+"""Runs named statements on a PostgreSQL session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import psycopg
+
+from batchctl.announce import Announcer
+from batchctl.engines.base import Params, Row
+from batchctl.engines.postgres_connection import Connection
+from batchctl.engines.postgres_sql import Statement, compiled
+
+_FEW = 50  # rows below which COPY is not worth a savepoint
+_STREAM_ROWS = 1_000
+
+
+class PostgresTx:
+    """One transaction; `part` commits it and begins the next."""
+
+    def __init__(self, connection: Callable[[], Connection], part: Callable[[], None]) -> None:
+        self.announcer: Announcer | None = None
+        self._get = connection
+        self._part = part
+        self._statements = compiled()
+
+    def _execute(self, name: str, params: Params) -> psycopg.Cursor[Row]:
+        statement = self._statements[name]
+        return self._get().execute(statement.sql, statement.values(params))
+
+    def all(self, name: str, params: Params = ()) -> list[Row]:
+        return self._execute(name, params).fetchall()
+
+    def one(self, name: str, params: Params = ()) -> Row | None:
+        return self._execute(name, params).fetchone()
+
+    def value(self, name: str, params: Params = ()) -> Any:
+        row = self.one(name, params)
+        return row[0] if row else None
+
+    def dicts(self, name: str, params: Params = ()) -> list[dict[str, Any]]:
+        cursor = self._execute(name, params)
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def stream(self, name: str, params: Params = ()) -> Iterable[Row]:
+        statement = self._statements[name]
+        with psycopg.RawServerCursor(self._get(), "stream_" + name) as cursor:
+            cursor.itersize = _STREAM_ROWS
+            cursor.execute(statement.sql, statement.values(params))
+            yield from cursor
+
+    def run(self, name: str, params: Params = ()) -> int:
+        return max(0, self._execute(name, params).rowcount)
+
+    def many(self, name: str, rows: Iterable[Params]) -> int:
+        statement = self._statements[name]
+        values = [statement.values(row) for row in rows]
+        if not values:
+            return 0
+        with self._get().cursor() as cursor:
+            cursor.executemany(statement.sql, values)
+            return max(0, cursor.rowcount)
+
+    def bulk(self, name: str, rows: Sequence[Sequence[Any]]) -> int:
+        if not rows:
+            return 0
+        statement = self._statements[name]
+        if statement.copy is None or (statement.may_conflict and len(rows) < _FEW):
+            return self._insert(statement, rows)
+        if not statement.may_conflict:
+            return self._copy(statement.copy, rows)
+        try:  # mostly none is there before, and COPY is twice as fast
+            with self._get().transaction():
+                return self._copy(statement.copy, rows)
+        except psycopg.errors.UniqueViolation:
+            return self._insert(statement, rows)
+
+    def _insert(self, statement: Statement, rows: Sequence[Sequence[Any]]) -> int:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        return max(0, self._get().execute(statement.sql, columns).rowcount)
+
+    def _copy(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        with self._get().cursor() as cursor:
+            with cursor.copy(sql) as copy:
+                for row in rows:
+                    copy.write_row(row)
+            return cursor.rowcount
+
+    def reserve_item_ids(self, count: int) -> int:
+        return int(self.value("next_item_id", {"count": count}))
+
+    def part(self) -> bool:
+        self._part()
+        return True

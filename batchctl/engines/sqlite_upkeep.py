@@ -1,0 +1,90 @@
+"""Looking after a SQLite file: its size, pages that are free again, the write-ahead log, a copy while work goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, suppress
+from pathlib import Path
+
+from batchctl.errors import StoreCorrupt
+
+_PAGES = 1_000  # copied at once: nobody waits for it, but progress is told in between
+_FIRST = 100  # pages given back at first; then as many as take about _STEP
+_STEP = 0.05  # seconds
+_CHECKPOINT_WAIT = 200  # ms
+
+
+class SqliteUpkeep:
+    """Of one connection; `turn` is the fair lock of those who write."""
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, turn: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._path = path
+        self._connection = connection
+        self._turn = turn
+
+    def space(self) -> tuple[int | None, int | None]:
+        """Bytes that the store takes, and bytes that are free on its disk."""
+        size = 0
+        for suffix in ("", "-wal"):
+            with suppress(OSError):
+                size += self._path.with_name(self._path.name + suffix).stat().st_size
+        return size, shutil.disk_usage(self._path.parent).free
+
+    def shrink(self, seconds: float) -> bool:
+        """Give free pages back to the disk for about so many seconds, in steps that hold the lock for a moment each.
+        True where there is nothing left to give back."""
+        deadline, pages = time.monotonic() + seconds, _FIRST
+        while self._number("freelist_count"):
+            if time.monotonic() >= deadline:
+                return False
+            with self._turn():
+                began = time.monotonic()
+                self._connection.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
+                took = time.monotonic() - began
+            pages = max(_FIRST, min(10_000, round(pages * _STEP / max(took, _STEP / 4))))
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Bring the write-ahead log into the file and cut both, where no reader or writer is in the way."""
+        patience = self._number("busy_timeout")
+        self._connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_WAIT:d}")
+        try:
+            with suppress(sqlite3.OperationalError):  # what could not be done now is done by somebody's next commit
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {patience:d}")
+
+    def _number(self, pragma: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+    def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        """A consistent copy at `target`, an empty file, checked whole; `progress` is told (done, all) in pages.
+
+        Writers go on meanwhile: the copy is of the moment in which it began. Raises StoreCorrupt where the copy, and so
+        the store, is damaged.
+        """
+        source = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        with closing(source), closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            source.execute("BEGIN")  # one snapshot from the first page to the last, whoever commits meanwhile
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            source.backup(copy, pages=_PAGES, progress=lambda _, left, pages: progress(pages - left, pages))
+            source.execute("ROLLBACK")
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file is all there is of it
+            found = [row[0] for row in copy.execute("PRAGMA integrity_check(10)")]
+        if found != ["ok"]:
+            raise StoreCorrupt(
+                f"{self._path}: the copy is damaged, and so the store is: {found[0]}",
+                hint="keep your last good backup; save what can be read with `sqlite3 FILE .recover`",
+            )
+        fd = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,111 @@
+-- name: due_retries
+SELECT id, batch_no FROM items
+WHERE state = 'waiting' AND waiting_for = 'retry' AND next_attempt_at <= :now
+ORDER BY next_attempt_at LIMIT :limit
+FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: next_retry
+SELECT min(next_attempt_at) FROM items WHERE state = 'waiting' AND waiting_for = 'retry'
+
+-- name: make_due
+UPDATE items SET state = 'pending', waiting_for = NULL, next_attempt_at = NULL
+WHERE id = ? AND state = 'waiting' AND waiting_for = 'retry'
+
+-- name: processor_gates
+SELECT name, paused, paused_until, broken_since, broken_config FROM processors ORDER BY name
+
+-- name: unpause_processors
+UPDATE processors SET paused = 0, paused_until = NULL WHERE paused = 1 AND paused_until <= :now
+
+-- name: lock_turns
+-- Groups and turns are changed by one transaction at a time, in whatever order; batches are never waited for after it.
+SELECT pg_advisory_xact_lock(1650553955, 2)
+
+-- name: ready_turns
+SELECT priority, turn, organization FROM turns
+WHERE processor = :processor AND ready = 1 ORDER BY priority, turn, organization LIMIT :limit
+
+-- name: ready_turns_of
+SELECT priority, turn, organization FROM turns
+WHERE processor = :processor AND organization = :organization AND ready = 1 ORDER BY priority, turn, organization LIMIT :limit
+
+-- name: oldest_group
+SELECT batch_no, started FROM ready_groups
+WHERE processor = :processor AND priority = :priority AND organization = :organization AND gate IS NULL AND empty = 0
+  AND batch_no <> ALL (ARRAY(SELECT value::bigint FROM json_array_elements_text(:passed::json)))
+ORDER BY batch_no LIMIT 1
+
+-- name: named_groups
+SELECT g.processor, g.priority, t.turn, g.organization, g.batch_no, g.started
+FROM ready_groups g
+JOIN turns t ON t.processor = g.processor AND t.priority = g.priority AND t.organization = g.organization
+WHERE g.batch_no = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:batch_nos::json))) AND g.gate IS NULL AND g.empty = 0
+ORDER BY g.priority, t.turn, g.batch_no
+
+-- name: close_turn
+UPDATE turns t SET ready = 0
+WHERE t.processor = :processor AND t.priority = :priority AND t.organization = :organization
+  AND NOT EXISTS (SELECT 1 FROM ready_groups g
+                  WHERE g.processor = t.processor AND g.priority = t.priority AND g.organization = t.organization
+                    AND g.gate IS NULL AND g.empty = 0)
+
+-- name: advance_turn
+UPDATE turns
+SET turn = greatest(turn, (SELECT max(o.turn) FROM turns o WHERE o.priority = :priority AND o.ready = 1) - :grace) + :count
+WHERE priority = :priority AND organization = :organization
+
+-- name: claim_items
+-- What another transaction holds at this moment is left to it: nobody waits for items.
+UPDATE items
+SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
+WHERE id = ANY (ARRAY(
+    SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 0
+    ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
+RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
+
+-- name: claim_item
+UPDATE items
+SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
+WHERE id = ANY (ARRAY(SELECT id FROM items WHERE id = :id AND state = 'pending' FOR NO KEY UPDATE SKIP LOCKED))
+RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
+
+-- name: open_suspects
+SELECT i.id, g.processor, g.organization, g.batch_no, g.started
+FROM items i JOIN ready_groups g ON g.batch_no = i.batch_no
+WHERE i.state = 'pending' AND i.suspect = 1 AND g.gate IS NULL
+ORDER BY g.priority, g.batch_no, i.id
+
+-- name: group_is_empty
+-- Not while an item is pending that another transaction is about to claim: its end is not known yet.
+UPDATE ready_groups SET empty = 1
+WHERE batch_no = :batch_no
+  AND NOT EXISTS (SELECT 1 FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 0)
+
+-- name: groups_started
+-- Not where the batch's row could not be marked: the next claim tries again.
+UPDATE ready_groups g SET started = 1
+FROM batches b
+WHERE g.batch_no = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:batch_nos::json))) AND b.no = g.batch_no AND b.status = 'processing'
+
+-- name: batches_started
+-- Who holds such a row makes it so itself, or had it so already.
+UPDATE batches SET status = 'processing', started_at = coalesce(started_at, :now)
+WHERE no = ANY (ARRAY(
+    SELECT no FROM batches WHERE no = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:batch_nos::json))) ORDER BY no FOR NO KEY UPDATE SKIP LOCKED))
+
+-- name: claimed_data
+SELECT item_id, payload, file, idempotency_key
+FROM item_data WHERE item_id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json)))
+
+-- name: batch_ref
+SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition FROM batches WHERE no = :no
+
+-- name: held_of_processor
+SELECT count(*) FROM items i JOIN batches b ON b.no = i.batch_no
+WHERE i.state = 'processing' AND b.processor = :processor
+
+-- name: outlook_unfinished
+SELECT b.no, b.processor, b.bulk, g.gate, g.opens_at, b.total_items - b.completed_items - b.failed_items - b.cancelled_items,
+       EXISTS (SELECT 1 FROM items i WHERE i.batch_no = b.no AND i.state = 'processing'), b.organization
+FROM batches b LEFT JOIN ready_groups g ON g.batch_no = b.no
+WHERE b.status IN ('pending', 'processing')
