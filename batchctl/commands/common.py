@@ -100,6 +100,12 @@ class Globals:
             self._store = Store.open(self.target(), create=create, announcer=self._announcer())
         return self._store
 
+    def another_store(self) -> Store:
+        """Another connection to the same store, for another thread."""
+        from batchctl.store import Store
+
+        return Store.open(self.target(), create=False, announcer=self._announcer())
+
     def _announcer(self) -> Announcer | None:
         """Who writes messages, where the config wants any; without a config that can be read nobody is told."""
         try:

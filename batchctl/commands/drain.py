@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from batchctl import console
+from batchctl import console, journal
 from batchctl.commands.common import Globals
 from batchctl.errors import InvalidInput
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from batchctl.config import Config
     from batchctl.inhand import Ended
     from batchctl.model import Failed
+    from batchctl.notify import Courier
     from batchctl.store import Scope, Store
     from batchctl.worker import Ending, Worker
 
+_TOLD = 5  # problems with messages that are told of at the end
 _STOPPED = 128  # a process ended by signal n reports 128 + n
 
 
@@ -58,9 +60,27 @@ def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOption
         on_ended=_print_output if options.print_output else None,
     )
     worker = Worker(store, config, plan)
-    with _progress(shared, store, batch_nos, options):
-        ending = worker.run()
+    with _courier(shared, config, options) as courier:
+        with _progress(shared, store, batch_nos, options):
+            ending = worker.run()
+        if courier is not None:
+            courier.end(send_rest=worker.signal is None)
+    for problem in courier.total.errors[:_TOLD] if courier is not None else ():
+        console.warn(problem)
     return _answer(shared, store, worker, ending, scope, begun)
+
+
+def _courier(shared: Globals, config: Config, options: RunOptions) -> AbstractContextManager[Courier | None]:
+    """Who sends messages meanwhile; a service logs its problems as they come, and its config may be read again."""
+    if not config.notifications and not options.forever:
+        return nullcontext()
+    from batchctl.notify import Courier
+
+    return Courier(shared.another_store, shared.config, _log_problem if options.forever else None)
+
+
+def _log_problem(text: str) -> None:
+    journal.log(journal.WARNING, "notification", error=text)
 
 
 def _scope(config: Config, shared: Globals, batch_nos: list[int] | None, options: RunOptions) -> Scope:

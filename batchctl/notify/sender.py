@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, Queue
 
@@ -22,7 +22,7 @@ from batchctl.store import Store
 from batchctl.transitions import outbox
 from batchctl.transitions.outbox import Claimed, Sent
 
-PATIENCE = 30.0  # seconds for one message; what takes longer goes on in its thread but counts as failed
+PATIENCE = 20.0  # seconds for one message; what takes longer goes on in its thread but counts as failed
 _TOGETHER = 16  # messages at once
 _EACH = 4  # of one target
 _BACKOFF = Backoff(base=60.0, factor=2.0, max=3600.0, jitter=0.1)
@@ -46,13 +46,10 @@ def send_due(store: Store, config: Config, *, deadline: float | None = None) -> 
     begun; what was begun has `PATIENCE`. Raises StoreError; never for a target's sake."""
     total = Sending()
     engine = store.engine
-    with engine.read() as tx:
-        if not outbox.waits(tx, engine.now()):
-            return total
     _recover(engine)
     _expire(engine, total)
     targets = {one.id: one for one in config.notifications if not one.missing}
-    if not targets:
+    if not _any_due(engine, targets):
         return total
     sender = "n" + secrets.token_hex(8)
     presence = engine.presence(sender)
@@ -60,12 +57,19 @@ def send_due(store: Store, config: Config, *, deadline: float | None = None) -> 
         for _ in range(_MOST_ROUNDS):
             if deadline is not None and time.monotonic() >= deadline:
                 break
-            if not _round(engine, config, targets, sender, total):
+            if not _any_due(engine, targets) or not _round(engine, config, targets, sender, total):
                 break
     finally:
         _give_back(engine, sender)
         presence.leave()
     return total
+
+
+def _any_due(engine: Engine, targets: Collection[str]) -> bool:
+    if not targets:
+        return False
+    with engine.read() as tx:
+        return outbox.due(tx, targets, engine.now())
 
 
 def _recover(engine: Engine) -> None:

@@ -96,9 +96,9 @@ def _insert(
         tx.run("insert_notice", row)
 
 
-def waits(tx: Tx, now: int) -> bool:
-    """Whether `claim` may have something to do."""
-    return bool(tx.value("outbox_waits", {"now": now}))
+def due(tx: Tx, targets: Collection[str], now: int) -> bool:
+    """Whether `claim` would find something."""
+    return bool(tx.value("any_due_notice", {"now": now, "targets": json.dumps(sorted(targets))}))
 
 
 def claim(tx: Tx, sender: str, targets: Collection[str], now: int, *, limit: int, each: int) -> list[Claimed]:

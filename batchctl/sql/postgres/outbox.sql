@@ -64,10 +64,10 @@ SELECT worker_id, max(claimed_until) FROM outbox WHERE state = 'sending' GROUP B
 UPDATE outbox SET state = 'due', next_attempt_at = :now, worker_id = NULL, claimed_until = NULL
 WHERE state = 'sending' AND worker_id = :sender
 
--- name: outbox_waits
--- 1 where something is due now, may have to be given up, or is held by a sender (who may be gone).
-SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'due' AND next_attempt_at <= :now)
-    OR EXISTS (SELECT 1 FROM outbox WHERE state = 'sending')
+-- name: any_due_notice
+SELECT EXISTS (SELECT 1 FROM outbox
+               WHERE state = 'due' AND next_attempt_at <= :now
+                 AND target = ANY (ARRAY(SELECT json_array_elements_text(:targets::json))))
 
 -- name: notice_states
 SELECT id, state FROM outbox WHERE id = ANY (ARRAY(SELECT json_array_elements_text(:ids::json)::bigint))
