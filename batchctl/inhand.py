@@ -116,6 +116,12 @@ class InHand:
         with self._lock:
             return [running.processor for running in self._running.values()]
 
+    @property
+    def started(self) -> list[Item]:
+        """What processors have."""
+        with self._lock:
+            return [running.item for running in self._running.values()]
+
     def room(self) -> int:
         """How many items to claim now: free slots, and what the last second's rate will start within 100 ms."""
         now = time.monotonic()

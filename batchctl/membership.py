@@ -84,6 +84,12 @@ class Membership:
         self._insert(tx)
         return False
 
+    def describe(self, tx: Tx, concurrency: int, processors: list[str]) -> None:
+        """What we take has changed."""
+        self._concurrency, self._processors = concurrency, processors
+        row = {"id": self.id, "concurrency": concurrency, "processors": json.dumps(processors)}
+        tx.run("describe_worker", row)
+
     def compare(self, tx: Tx, ours: set[int]) -> tuple[set[int], list[tuple[int, int]]]:
         """(numbers that we have in hand but that are not ours any more, (number, claim) of what the store says is ours
         but we do not know)"""

@@ -25,6 +25,17 @@ class ProcessorPool:
         self._retired: list[Processor] = []
         self._configs: dict[tuple[str, str | None], ProcessorConfig] = {}
         self._policies: dict[tuple[str, str | None], Policy] = {}
+        self._earlier: dict[tuple[int, int], ProcessorConfig] = {}  # of claims that a change of the config overtook
+        self._former: Mapping[str, ProcessorConfig] = {}
+
+    def adopt(self, config: Config, width: int, running: Iterable[Item]) -> None:
+        """What comes from now on follows this config; these items end as they began."""
+        self._earlier = {(item.number, item.claim_no): self.config(item) for item in running}
+        self._former = {**self._former, **self._config.processors}
+        self._config, self._width = config, width
+        self._retired += self._made.values()
+        for known in (self._made, self._configs, self._policies):
+            known.clear()
 
     def of(self, item: Item) -> Processor:
         key = (item.processor, item.definition)
@@ -36,14 +47,21 @@ class ProcessorPool:
         return found
 
     def config(self, item: Item) -> ProcessorConfig:
+        if self._earlier and (earlier := self._earlier.get((item.number, item.claim_no))):
+            return earlier
         key = (item.processor, item.definition)
         found = self._configs.get(key)
         if found is None:
-            found = inline(item.definition) if item.definition else self._config.processors[item.processor]
+            found = inline(item.definition) if item.definition else self._named(item.processor)
             self._configs[key] = found
         return found
 
+    def _named(self, name: str) -> ProcessorConfig:
+        return self._config.processors.get(name) or self._former[name]
+
     def policy(self, item: Item) -> Policy:
+        if self._earlier and (earlier := self._earlier.get((item.number, item.claim_no))):
+            return Policy(earlier.max_retries, earlier.backoff)
         key = (item.processor, item.definition)
         found = self._policies.get(key)
         if found is None:

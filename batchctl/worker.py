@@ -18,10 +18,12 @@ from batchctl.config import Config
 from batchctl.engines.base import Tx
 from batchctl.errors import StoreFull, StoreLocked
 from batchctl.inhand import Ended, InHand
+from batchctl.journal import INFO, NOTICE, enabled, log
 from batchctl.membership import Membership
 from batchctl.model import Broken, Item, ItemState
 from batchctl.pool import ProcessorPool
 from batchctl.recorder import give_back, settle
+from batchctl.service import Service
 from batchctl.store import Claimer, Scope, Store
 from batchctl.transitions.processors import break_processor, mend_changed
 from batchctl.transitions.recording import Settled, record, store_news
@@ -45,6 +47,15 @@ class Ending(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker goes by, as far as a reload may change it."""
+
+    config: Config
+    scope: Scope
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a worker is to do. Times in seconds; None: no bound.
 
@@ -54,6 +65,8 @@ class Plan:
     patient     what runs when max_time is over goes on to its own end, whatever the grace
     on_ended    called in the main thread for each recorded item
     on_waiting  called once where a patient worker has made its last claim and waits for what runs
+    service     the supervisor that is told how we are
+    reload      SIGHUP calls it and goes on with what it returns (None: as before); without it SIGHUP stops
     """
 
     scope: Scope
@@ -66,6 +79,8 @@ class Plan:
     patient: bool = False
     on_ended: Callable[[Ended], None] | None = None
     on_waiting: Callable[[], None] | None = None
+    service: Service = field(default_factory=Service)
+    reload: Callable[[], Setup | None] | None = None
 
 
 @dataclass(slots=True)
@@ -128,6 +143,7 @@ class Worker:
         self._hand = InHand(self._member.inflight, plan.concurrency, self._pool.of)
         self._claimer = Claimer(store.engine, self._member.id)
         self._hurry = 0
+        self._hung_up = False
         self._dry_until = 0.0
         self._seen = -1
         self._control = -1
@@ -144,6 +160,7 @@ class Worker:
         try:
             with self._member:
                 self._join()
+                self._ready("worker_started")
                 try:
                     return self._loop()
                 finally:
@@ -153,6 +170,10 @@ class Worker:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: object) -> None:
+        if number == signal.SIGHUP and self._plan.reload is not None:
+            self._hung_up = True
+            self._hand.wake()
+            return
         self.signal = self.signal or number
         self._hurry += 1
         self._hand.wake()
@@ -162,10 +183,34 @@ class Worker:
         with self._engine.write() as tx:
             mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=True)
 
+    def _ready(self, event: str) -> None:
+        """Say so: to the supervisor, in the log."""
+        names = sorted(self._scope.processors)
+        log(NOTICE, event, worker=self._member.id, slots=self._hand.width, processors=",".join(names))
+        self._plan.service.ready(f"{self._hand.width} slots for {', '.join(names) or 'commands of the queue'}")
+
+    def _reload(self) -> None:
+        """What was not started goes back and is claimed under the new config; what runs ends as it began."""
+        self._hung_up = False
+        self._plan.service.reloading()
+        fresh = self._plan.reload() if self._plan.reload is not None else None
+        if fresh is not None:
+            self._step(self._hand.collect(0.0, 0.0, _MOST), claim=False, back=self._hand.withdraw())
+            self._pool.adopt(fresh.config, fresh.concurrency, self._hand.started)
+            self._config, self._scope, self._hand.width = fresh.config, fresh.scope, fresh.concurrency
+            self._claimer.forget()
+            with self._engine.write() as tx:
+                self._member.describe(tx, fresh.concurrency, sorted(fresh.scope.processors))
+                mend_changed(tx, fresh.config.processors, self._engine.now(), mark_problems=True)
+            self._dry_until = self._next_beat = 0.0
+        self._ready("config_kept" if fresh is None else "config_reloaded")
+
     def _loop(self) -> Ending:
         while True:
             if self.signal is not None:
                 return self._stop(Ending.SIGNAL)
+            if self._hung_up:
+                self._reload()
             if time.monotonic() >= self._deadline:
                 return self._stop(Ending.BUDGET)
             if not len(self._hand) and self._spent():
@@ -246,6 +291,8 @@ class Worker:
         ours = {(one.item_id, one.claim_no) for one in recorded}
         for settled in recorded:
             self.tally.add(settled)
+        if enabled(INFO):
+            _tell(ended, recorded)
         if self._plan.on_ended is not None:
             for one in ended:
                 if (one.item.number, one.item.claim_no) in ours:
@@ -276,6 +323,7 @@ class Worker:
 
     def _beat(self) -> None:
         """Look for orders; every second store progress; several times a lease show that we live and look around."""
+        self._plan.service.alive()
         self._obey()
         now = time.monotonic()
         if now >= self._next_news:
@@ -338,6 +386,9 @@ class Worker:
 
     def _stop(self, ending: Ending) -> Ending:
         """No more claims; what runs has the grace, then it goes back; a second signal ends it at once."""
+        if self.signal is not None:
+            self._plan.service.stopping()
+        log(NOTICE, "worker_stopping", worker=self._member.id, signal=self.signal, running=len(self._hand))
         self._step([], claim=False, back=self._hand.withdraw())
         if ending is Ending.BUDGET and self._plan.patient:
             self._wait()
@@ -368,6 +419,29 @@ class Worker:
         self._pool.close()
         ended = self._hand.collect(0.0, 0.0, 1 << 30)
         self._step(ended, claim=False, back=back)
+
+
+def _tell(ended: list[Ended], recorded: list[Settled]) -> None:
+    """A line for each item that has come to an end."""
+    outcomes = {(one.item_id, one.claim_no): one for one in recorded}
+    for one in ended:
+        settled = outcomes.get((one.item.number, one.item.claim_no))
+        if settled is None:
+            continue
+        word = "item_retry" if settled.state is ItemState.WAITING else f"item_{settled.state}"
+        seconds = None if one.started_at is None else (one.ended_at - one.started_at) / 1000
+        problem = None if settled.error is None else f"{settled.error.type}: {settled.error.message}"
+        log(
+            INFO,
+            word,
+            batch=one.item.batch.id,
+            item=one.item.number,
+            key=one.item.key,
+            processor=one.item.processor,
+            attempt=one.item.attempt,
+            seconds=seconds,
+            error=problem,
+        )
 
 
 def _stopping_signals() -> list[signal.Signals]:

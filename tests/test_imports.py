@@ -24,6 +24,7 @@ LAYERS = {
         "hosts",
         "patterns",
         "retry",
+        "service",
         "batchctl",
     },
     "config": {"config", "template", "jinja", "masking"},

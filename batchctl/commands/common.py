@@ -88,6 +88,27 @@ class Globals:
                 console.warn(warning)
         return self._config
 
+    def config_again(self) -> Config:
+        """The config as it is now. Raises ConfigError; then the one that was read before still holds."""
+        before, self._config = self._config, None
+        try:
+            return self.config()
+        except ConfigError:
+            self._config = before
+            raise
+
+    def start_journal(self, *, service: bool = False) -> None:
+        """Let the tool's own log speak: warnings; with -v each step, with -vv everything. A service also tells when it
+        starts, reloads and stops. Raises InvalidInput for a format that there is not."""
+        from batchctl import journal
+
+        usual = journal.NOTICE if service and not self.quiet else journal.WARNING
+        level = {0: usual, 1: journal.INFO}.get(self.verbose, journal.DEBUG)
+        named = self.flags.get("log_format") or self.environ.get("BATCHCTL_LOG_FORMAT") or "logfmt"
+        if named not in ("logfmt", "json"):
+            raise InvalidInput(f"--log-format {named!r}: it takes logfmt or json")
+        journal.configure(level, format="json" if named == "json" else "logfmt", mask=self.mask)
+
     def target(self) -> str:
         """The URL or path of the store to use."""
         return self.store_url or self.config().store
@@ -97,16 +118,16 @@ class Globals:
         if self._store is None:
             from batchctl.store import Store
 
-            self._store = Store.open(self.target(), create=create, announcer=self._announcer())
+            self._store = Store.open(self.target(), create=create, announcer=self.announcer())
         return self._store
 
     def another_store(self) -> Store:
         """Another connection to the same store, for another thread."""
         from batchctl.store import Store
 
-        return Store.open(self.target(), create=False, announcer=self._announcer())
+        return Store.open(self.target(), create=False, announcer=self.announcer())
 
-    def _announcer(self) -> Announcer | None:
+    def announcer(self) -> Announcer | None:
         """Who writes messages, where the config wants any; without a config that can be read nobody is told."""
         try:
             config = self.config()

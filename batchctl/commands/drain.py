@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from batchctl import console, journal
 from batchctl.commands.common import Globals
-from batchctl.errors import InvalidInput
+from batchctl.errors import BatchctlError, InvalidInput
 
 if TYPE_CHECKING:
     from batchctl.config import Config
     from batchctl.inhand import Ended
     from batchctl.model import Failed
     from batchctl.notify import Courier
+    from batchctl.service import Service
     from batchctl.store import Scope, Store
-    from batchctl.worker import Ending, Worker
+    from batchctl.worker import Ending, Setup, Worker
 
 _TOLD = 5  # problems with messages that are told of at the end
 _STOPPED = 128  # a process ended by signal n reports 128 + n
@@ -44,9 +46,12 @@ class RunOptions:
 
 def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOptions) -> int:
     """Drain these batches (None: everything) with this config, show progress, answer. Returns the exit code."""
+    from batchctl.service import Service
     from batchctl.worker import Plan, Worker
 
     begun = time.monotonic()
+    service = Service.of(os.environ) if options.forever else Service()
+    shared.start_journal(service=options.forever)
     config, store = shared.config(), shared.open_store()
     scope = _scope(config, shared, batch_nos, options)
     plan = Plan(
@@ -58,6 +63,8 @@ def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOption
         no_wait=options.no_wait,
         forever=options.forever,
         on_ended=_print_output if options.print_output else None,
+        service=service,
+        reload=partial(_reload, shared, store, options) if options.forever and _is_service(service) else None,
     )
     worker = Worker(store, config, plan)
     with _courier(shared, config, options) as courier:
@@ -68,6 +75,25 @@ def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOption
     for problem in courier.total.errors[:_TOLD] if courier is not None else ():
         console.warn(problem)
     return _answer(shared, store, worker, ending, scope, begun)
+
+
+def _is_service(service: Service) -> bool:
+    """Whether SIGHUP means to read the config again: under a supervisor, or where no terminal can be closed."""
+    return service.supervised or not console.interactive()
+
+
+def _reload(shared: Globals, store: Store, options: RunOptions) -> Setup | None:
+    """The config as it is now; None where it is refused, and all goes on as before."""
+    from batchctl.worker import Setup
+
+    try:
+        config = shared.config_again()
+        scope = _scope(config, shared, None, options)
+    except BatchctlError as error:
+        journal.log(journal.ERROR, "reload_refused", error=error.message, details="; ".join(error.details) or None)
+        return None
+    store.engine.announce_with(shared.announcer())
+    return Setup(config, scope, options.concurrency or config.worker.concurrency)
 
 
 def _courier(shared: Globals, config: Config, options: RunOptions) -> AbstractContextManager[Courier | None]:
@@ -102,7 +128,7 @@ def _progress(
 ) -> AbstractContextManager[object]:
     from batchctl.commands.live import live_progress
 
-    if options.print_output or options.forever or shared.quiet:
+    if options.print_output or options.forever or shared.quiet or shared.verbose:  # a log and bars do not mix
         return nullcontext()
     return live_progress(store.engine.reader, batch_nos, shared.organization)
 

@@ -61,6 +61,9 @@ def _options(
     ] = 0,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors and warnings.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="Plain text.")] = False,
+    log_format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="Of -v and services: logfmt or json (BATCHCTL_LOG_FORMAT).")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:

@@ -21,6 +21,7 @@ from batchctl.console.settings import (
 from batchctl.console.tables import Column, table
 from batchctl.console.text import json_safe, number, percent, plural, remaining, safe, shorten, span, when, wrapped
 from batchctl.errors import BatchctlError
+from batchctl.journal import ERROR, INFO, WARNING, Level, prefix
 
 __all__ = [
     "Column", "Settings", "ask", "emit_json", "error", "facts", "fancy", "interactive", "is_terminal",
@@ -67,12 +68,12 @@ def raw_bytes(content: bytes) -> None:
 def note(text: str, *, style: str | None = "dim") -> None:
     """A remark on standard error; nothing under --quiet."""
     if not settings.quiet:
-        _remark(text, style)
+        _remark(text, style, INFO)
 
 
 def warn(text: str) -> None:
     """A warning on standard error, also under --quiet."""
-    _remark(f"warning: {text}", "yellow")
+    _remark(f"warning: {text}", "yellow", WARNING)
 
 
 def error(problem: BatchctlError) -> None:
@@ -81,11 +82,11 @@ def error(problem: BatchctlError) -> None:
         what = {"code": problem.code, "type": problem.type, "message": problem.message}
         emit_json({"error": what | {"details": problem.details}})
         return
-    _remark(f"error: {problem.message}", "bold red")
+    _remark(f"error: {problem.message}", "bold red", ERROR)
     for detail in problem.details:
-        _remark(f"  {detail}", None)
+        _remark(f"  {detail}", None, ERROR)
     if problem.hint:
-        _remark(f"hint: {problem.hint}", "cyan")
+        _remark(f"hint: {problem.hint}", "cyan", ERROR)
 
 
 def emit_json(document: Any) -> None:
@@ -133,9 +134,12 @@ def ask(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _remark(text: str, style: str | None) -> None:
+def _remark(text: str, style: str | None, level: Level) -> None:
     try:
-        _emit(sys.stderr, wrapped(safe(text, keep="\n\t"), width(sys.stderr)), style)
+        lines = wrapped(safe(text, keep="\n\t"), width(sys.stderr))
+        if mark := prefix(level, sys.stderr):  # journald reads it at the start of each line
+            lines = "\n".join(mark + line for line in lines.split("\n"))
+        _emit(sys.stderr, lines, style)
         sys.stderr.flush()
     except (OSError, ValueError):  # nobody reads standard error any more: the work goes on
         _silence(2)

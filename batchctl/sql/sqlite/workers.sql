@@ -7,6 +7,9 @@ VALUES (:id, :host, :boot_id, :pid_namespace, :pid, :pid_started, :command, :con
 -- name: heartbeat
 UPDATE workers SET seen_at = :now, seen_monotonic = :monotonic WHERE id = :id
 
+-- name: describe_worker
+UPDATE workers SET concurrency = :concurrency, processors = :processors WHERE id = :id
+
 -- name: delete_worker
 DELETE FROM workers WHERE id = :id
 
