@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ _POLL = 0.25  # seconds between looks at what others changed
 _SOON = 5.0  # seconds between heartbeats at the most
 _NEWS = 1.0  # seconds between looks at the progress of what runs
 _STUBBORN = 60.0  # seconds to try again where outcomes can't be stored
+_SWITCH = 0.0005  # seconds: Python's 5 ms would let slots stand still while this thread goes through many outcomes
 _LAST_WORDS = 10.0  # seconds for what was told to end
 
 
@@ -157,6 +159,8 @@ class Worker:
     def run(self) -> Ending:
         """Drain until the plan is fulfilled. Raises StoreError where the store stays unusable."""
         previous = {number: signal.signal(number, self._on_signal) for number in _stopping_signals()}
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH)
         try:
             with self._member:
                 self._join()
@@ -166,6 +170,7 @@ class Worker:
                 finally:
                     self._leave()
         finally:
+            sys.setswitchinterval(interval)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
