@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -12,6 +13,11 @@ def main() -> None:
 
         sys.stdout.write(f"batchctl {__version__}\n")
         return
+    if "check" in sys.argv[1:4]:
+        from batchctl.idle import answer
+
+        if sys.stdout is not None and answer(sys.argv[1:], os.environ):
+            return
     from batchctl.cli import run
 
     sys.exit(run(sys.argv[1:]))

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchctl import alerting, hosts, journal, recovery
+from batchctl import alerting, hosts, idle, journal, recovery
 from batchctl.config import Config, inline
 from batchctl.engines.base import Presence
 from batchctl.errors import BatchctlError
@@ -78,25 +78,23 @@ class Outcome:
         if self.skipped:
             return self.skipped
         batches = "1 batch" if self.processed == 1 else f"{self.processed:,} batches"
-        return f"Processed {batches}, {self.ended:,} newly completed" if self.processed else "Nothing was due"
+        return f"Processed {batches}, {self.ended:,} newly completed" if self.processed else idle.NOTHING
 
     def document(self, duration_ms: int) -> dict[str, Any]:
         """The contract's JSON."""
         tally = self.drained
-        return {
+        return idle.document(duration_ms) | {
             "success": not self.errors and self.signal is None,
             "processed_batches": self.processed,
             "completed_batches": self.ended,
             "message": self.message,
             "recovered_items": self.recovered,
             "drained": {"completed": tally.completed, "failed": tally.failed, "retried": tally.retried},
-            "remote": {"submitted_batches": 0, "polled_batches": 0, "ingested_items": 0},
             "notifications": {"sent": self.sent, "failed": self.unsent},
             "deleted_batches": self.deleted,
             "alerts": self.alerts,
             "skipped": self.skipped,
             "errors": [{"type": error.type, "message": error.message} for error in self.errors],
-            "duration_ms": duration_ms,
         }
 
 
@@ -111,6 +109,7 @@ class Checker:
         self._monitor = monitor
         self._organization = organization
         self._turn: Presence | None = None
+        self._whole = False
         self._deadline = time.monotonic() + config.check.time_budget
         self._began = json.dumps(
             {
@@ -132,6 +131,11 @@ class Checker:
         finally:
             self._give_turn()
         return self.outcome
+
+    @property
+    def at_rest(self) -> bool:
+        """It did all of a pass, and had nothing to do."""
+        return self._whole and self.outcome.idle
 
     def _phases(self) -> tuple[tuple[str, Callable[[], None]], ...]:
         """In the contract's order. Remote batches are polled, ingested and submitted before the drain."""
@@ -155,6 +159,8 @@ class Checker:
             self._guarded(name, phase)
             if self.outcome.signal is not None:
                 break
+        else:
+            self._whole = True
         with suppress(BatchctlError):
             self.outcome.ended = len((before | self.outcome.drained.batches) - self._unfinished())
 

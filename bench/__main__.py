@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import claim_cost, drain_http, drain_python, drain_true, enqueue, million
+from bench import check_idle, claim_cost, drain_http, drain_python, drain_true, enqueue, million
 from bench.harness import Report, Versus, measure
 from bench.report import as_json, as_text, header
 
@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, Run] = {
     "python": versus(drain_python.benchmark, drain_python.COUNT),
     "command": versus(drain_true.benchmark, drain_true.COUNT),
     "http": versus(drain_http.benchmark, drain_http.COUNT),
+    "idle": lambda options, base: check_idle.run(options.items, options.rounds, base, say),
     "claim": lambda options, base: claim_cost.run(options.items, base, say, huge=options.huge),
 }
 

@@ -51,6 +51,13 @@ def paused(connection: sqlite3.Connection, count: int) -> None:
 
 def finished(connection: sqlite3.Connection, count: int) -> None:
     """All that was there is completed, with attempts and results; then a new batch."""
+    ended(connection)
+    queued(connection, count)
+    connection.execute("UPDATE turns SET ready = 1")
+
+
+def ended(connection: sqlite3.Connection) -> None:
+    """All that was there is completed, with attempts and results."""
     connection.execute("BEGIN")
     connection.execute(
         "UPDATE items SET state = 'completed', completed_at = 1, started_at = 1, claim_no = 1, attempts_used = 1"
@@ -64,8 +71,6 @@ def finished(connection: sqlite3.Connection, count: int) -> None:
     connection.execute("DELETE FROM ready_groups")
     connection.execute("UPDATE turns SET ready = 0")
     connection.execute("COMMIT")
-    queued(connection, count)
-    connection.execute("UPDATE turns SET ready = 1")
 
 
 def organizations(connection: sqlite3.Connection, count: int, each: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batchctl.config import load
-from batchctl.config.locate import default_store
+from batchctl.locate import default_store
 from batchctl.errors import ConfigError
 
 

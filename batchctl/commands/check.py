@@ -59,6 +59,7 @@ def _log(shared: Globals) -> None:
 
 
 def _outcome(shared: Globals, monitor: Monitor) -> Outcome:
+    from batchctl import idle_note
     from batchctl.checker import Checker, Outcome
 
     try:
@@ -66,7 +67,18 @@ def _outcome(shared: Globals, monitor: Monitor) -> Outcome:
     except StoreMissing:
         monitor.began()
         return Outcome()
-    return Checker(store, shared.config(), monitor, shared.organization).run()
+    checker = Checker(store, shared.config(), monitor, shared.organization)
+    outcome = checker.run()
+    if not outcome.skipped:
+        idle_note.write(
+            store.engine,
+            shared.config(),
+            outcome.code,
+            named_by="given" if shared.store_url else shared.config().store_from,
+            nothing_left=checker.at_rest and shared.organization is None,
+            unfinished=outcome.processed,
+        )
+    return outcome
 
 
 def _answer(shared: Globals, outcome: Outcome, duration_ms: int) -> None:

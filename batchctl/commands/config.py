@@ -60,7 +60,7 @@ def _print(shared: Globals, config: Config | None, problems: Sequence[Problem]) 
 
 
 def _looked_for(shared: Globals) -> list[str]:
-    from batchctl.config.locate import candidates
+    from batchctl.locate import candidates
 
     return [str(path) for path in candidates(shared.environ, shared.cwd)]
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchctl.config import build, locate, notifications, secrets
+from batchctl import locate
+from batchctl.config import build, notifications, secrets
 from batchctl.config.available import unavailable
 from batchctl.config.document import parse
 from batchctl.config.interpolate import Interpolator, read_credentials, read_env_file
@@ -17,6 +18,9 @@ from batchctl.config.schema import CONFIG
 from batchctl.config.structs import Config, ProcessorConfig, WorkerConfig
 from batchctl.errors import ConfigError
 from batchctl.masking import Masker
+from batchctl.template import Text
+
+_OUTSIDE = ("store", "env_file", "check")  # keys that decide where `check` looks and what it does
 
 
 def load(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Config:
@@ -196,6 +200,7 @@ class _Reader:
             processors={name: self._processor(name) for name in checked.get("processors", {})},
             secrets=secrets.plain(checked.get("secrets", {})),
             masker=Masker([*self.fill.secrets, *self._literals()]),
+            fixed=not any(isinstance(text, Text) for key in _OUTSIDE for text in secrets.strings(self.data.get(key))),
             warnings=tuple(str(problem) for problem in self.report.sorted("warning")),
             effective=self._effective(store, worker),
             absent=tuple(sorted(self.fill.absent)),

@@ -207,6 +207,7 @@ class Config:
     path        the file, absolute; None where there is none and the defaults hold
     folder      where relative paths start: the file's folder, else the current one
     store       an absolute path or a URL; `store_from` says whether config file or default named it
+    fixed       store, env_file and check take nothing from the environment: the same file always says the same
     secrets     for templates; never to be printed or stored
     warnings    what is odd but stops nothing; each with its place
     effective   what `config show` prints: as the user wrote it, defaults merged in, secrets masked
@@ -225,6 +226,7 @@ class Config:
     processors: Mapping[str, ProcessorConfig] = field(default_factory=dict)
     secrets: Mapping[str, Any] = field(default_factory=dict)
     masker: Masker = field(default_factory=Masker)
+    fixed: bool = True
     warnings: tuple[str, ...] = ()
     effective: Mapping[str, Any] = field(default_factory=dict)
     absent: tuple[str, ...] = ()

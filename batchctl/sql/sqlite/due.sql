@@ -50,3 +50,11 @@ WHERE status IN ('loading', 'deleting', 'pending', 'processing')  -- these words
 -- name: running_processors
 SELECT DISTINCT b.processor, b.definition FROM items i INDEXED BY items_held CROSS JOIN batches b ON b.no = i.batch_no
 WHERE i.state = 'processing';
+
+-- name: worker_signs
+SELECT id, boot_id, seen_monotonic, lease_ms FROM workers;
+
+-- name: due_notice
+-- Whether a message may be sent, is given up, or is in the hands of a sender who may have died.
+SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'due' AND (next_attempt_at <= :now OR expires_at <= :now))
+    OR EXISTS (SELECT 1 FROM outbox WHERE state = 'sending');
