@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pause": ("pause", "Act", "Stop new claims; what runs may finish"),
     "resume": ("resume", "Act", "Let paused work go on"),
     "set": ("set_", "Act", "Change a batch's priority, name or start time"),
+    "notify": ("notify", "Act", "Messages to people: test, list, send again"),
 }
 
 

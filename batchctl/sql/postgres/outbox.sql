@@ -70,7 +70,7 @@ SELECT EXISTS (SELECT 1 FROM outbox
                  AND target = ANY (ARRAY(SELECT json_array_elements_text(:targets::json))))
 
 -- name: notice_states
-SELECT id, state FROM outbox WHERE id = ANY (ARRAY(SELECT json_array_elements_text(:ids::json)::bigint))
+SELECT id, state FROM outbox WHERE id = ANY (ARRAY(SELECT json_array_elements_text(:ids::json)::bigint)) AND (:org::text IS NULL OR organization = :org)
 
 -- name: dead_notices
 SELECT id FROM outbox WHERE state = 'dead' AND (:org::text IS NULL OR organization = :org) ORDER BY id

@@ -70,7 +70,7 @@ SELECT EXISTS (SELECT 1 FROM outbox
                  AND target IN (SELECT value FROM json_each(:targets)))
 
 -- name: notice_states
-SELECT id, state FROM outbox WHERE id IN (SELECT value FROM json_each(:ids))
+SELECT id, state FROM outbox WHERE id IN (SELECT value FROM json_each(:ids)) AND (:org IS NULL OR organization = :org)
 
 -- name: dead_notices
 SELECT id FROM outbox WHERE state = 'dead' AND (:org IS NULL OR organization = :org) ORDER BY id
