@@ -30,7 +30,7 @@ def check(ctx: typer.Context) -> None:
     from batchctl.config import examine
 
     shared = globals_of(ctx)
-    config, problems = examine(shared.config_path, shared.environ, shared.cwd)
+    config, problems = examine(shared.config_path, shared.environ, shared.cwd, probe=_probe)
     serious = [problem for problem in problems if problem.level != "warning"]
     if shared.json:
         console.emit_json(_document(config, problems))
@@ -38,6 +38,12 @@ def check(ctx: typer.Context) -> None:
         _print(shared, config, problems)
     if serious:
         raise typer.Exit(2)
+
+
+def _probe(url: str) -> str | None:
+    from batchctl.notify.delivery import probe
+
+    return probe(url)
 
 
 def _print(shared: Globals, config: Config | None, problems: Sequence[Problem]) -> None:

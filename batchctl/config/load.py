@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,17 @@ def load(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Config
 
 
 def examine(
-    explicit: Path | None, environ: Mapping[str, str], cwd: Path, *, deep: bool = True
+    explicit: Path | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+    *,
+    deep: bool = True,
+    probe: Callable[[str], str | None] | None = None,
 ) -> tuple[Config | None, list[Problem]]:
     """The config and all that is wrong with it; no Config where it is refused.
 
-    With `deep` every template is compiled. Raises ConfigError where the file is missing or may not be trusted.
+    With `deep` every template is compiled; `probe` then says what is wrong with an address of
+    `notifications:`. Raises ConfigError where the file is missing or may not be trusted.
     """
     path = locate.find(explicit, environ, cwd)
     if path is None:
@@ -47,9 +53,12 @@ def examine(
     reader = _Reader(path, environ, _shown(path, cwd))
     config = reader.read()
     if deep:
-        from batchctl.config.verify import verify
+        from batchctl.config.verify import verify, verify_addresses
 
         verify(reader.report)
+        if config is not None:
+            masked = None if probe is None else lambda url: config.masker(probe(url) or "") or None
+            verify_addresses(reader.data.get("notifications"), config.secrets, masked, reader.report)
     problems = reader.report.sorted("error", "processor", "warning")
     return (None if reader.report.failed else config), problems
 

@@ -18,6 +18,22 @@ _PARAMETER = re.compile(r"[?&](?:pass|password|token|key|apikey|secret)=([^&{]+)
 _TOKEN = re.compile(r"(?=.*[A-Za-z])(?=.*\d).{8,}|.{20,}")
 
 
+# What an address' template sees, with values that fit: `config check` tries each address with them.
+SAMPLE = {
+    "event": "completed",
+    "processor": "sample",
+    "batch": {
+        "id": "bsample000000",
+        "name": "sample",
+        "organization": "sample",
+        "user": "somebody@example.com",
+        "kind": "orders",
+        "created_at": "2026-03-01T02:00:00Z",
+        "total_items": 1,
+    },
+}
+
+
 def build(data: Sequence[Mapping[str, Any]]) -> tuple[Notification, ...]:
     """One for each address of each entry."""
     return tuple(one for entry in data for one in _entry(entry))

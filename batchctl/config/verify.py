@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from batchctl.config.notifications import SAMPLE
 from batchctl.config.problems import Path, dotted
 from batchctl.config.report import Mode, Report
+from batchctl.config.shapes import is_missing
 from batchctl.errors import ConfigError
-from batchctl.template import Template, expression
+from batchctl.template import Template, TemplateError, expression
 
 
 def verify(report: Report) -> None:
@@ -36,3 +39,30 @@ def _compile(source: str, where: str, mode: Mode) -> None:
         expression(source, where=where)
     else:
         Template(source, where=where, url=mode == "url")
+
+
+def verify_addresses(
+    told: Any, secrets: Mapping[str, Any], probe: Callable[[str], str | None] | None, report: Report
+) -> None:
+    """Notes the addresses of `notifications:` that name what a message has not, or that nobody understands. `probe`
+    says what is wrong with an address (a URL with its credentials), None for nothing."""
+    for number, entry in enumerate(told if isinstance(told, list) else ()):
+        found = entry.get("to") if isinstance(entry, Mapping) else None
+        for place, to in enumerate(found if isinstance(found, list) else [found]):
+            path: Path = ("notifications", number, "to", *([place] if isinstance(found, list) else []))
+            if isinstance(to, str) and "://" in to and not is_missing(to):
+                _verify_address(to, path, secrets, probe, report)
+
+
+def _verify_address(
+    to: str, path: Path, secrets: Mapping[str, Any], probe: Callable[[str], str | None] | None, report: Report
+) -> None:
+    try:
+        url = str(Template(to, where=dotted(path), url=True).render({**SAMPLE, "secrets": secrets}))
+    except TemplateError as error:
+        report.error(path, f"{error.message}: an address sees `batch`, `event`, `processor` and `secrets`")
+    except ConfigError as error:
+        report.error(path, error.message)
+    else:
+        if probe is not None and (wrong := probe(url)):
+            report.value_error(path, wrong)

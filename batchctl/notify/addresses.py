@@ -37,10 +37,11 @@ def recipient(url: str) -> str:
     parts = urlsplit(url)
     named = [value for name, value in parse_qsl(parts.query) if name == "to" and value]
     people = named or [unquote(part) for part in parts.path.split("/") if part]
+    user, _, host = parts.netloc.rpartition("@")
+    mail = {"mailto": user.partition(":")[0], "mailtos": user.partition(":")[0], "resend": user.partition(":")[2]}
+    if parts.scheme in mail:
+        return ", ".join(people) or f"{unquote(mail[parts.scheme])}@{host.partition(':')[0]}"
     people = [part for part in people if "@" in part or part.startswith("#")]
     if people:
         return ", ".join(people)
-    user, _, host = parts.netloc.rpartition("@")
-    if parts.scheme.startswith("mailto"):
-        return f"{unquote(user.partition(':')[0])}@{host.partition(':')[0]}"
     return host if _HOST.fullmatch(host.rpartition(":")[0] or host) else ""

@@ -28,3 +28,22 @@ def deliver(url: str, message: Message) -> None:
         from batchctl.notify import others
 
         others.deliver(url, message)
+
+
+def probe(url: str) -> str | None:
+    """What is wrong with an address, as far as that can be told without sending; None for nothing."""
+    from batchctl.notify.messages import of_test
+
+    message = of_test(key="0" * 32, user="")
+    try:
+        if url.lower().startswith("resend://"):
+            from batchctl.notify import resend
+
+            resend.parse(url)
+        else:
+            from batchctl.notify import others
+
+            others.make(url, message)
+    except Undelivered as problem:
+        return str(problem)
+    return None

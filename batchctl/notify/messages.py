@@ -145,8 +145,7 @@ def _batch_parts(end: BatchEnd) -> _Parts:
     rows = [("Batch", end.id), ("Items", _counts(end, all_of_them=True)), ("Processor", one_line(end.processor, _NAME))]
     rows += [("Organization", one_line(end.organization, _NAME))] if end.organization else []
     rows += [("Submitted by", one_line(end.user, _NAME))] if end.user else []
-    took = span(end.at - end.begun_at)
-    rows += [("Duration", f"{took} ({_local(end.begun_at)} to {_local(end.at)})")]
+    rows += [("Duration", f"{span(end.at - end.begun_at)}, until {_local(end.at)}")]
     rows += [("Run", f"{end.run_no} (some items were tried again)")] if end.run_no > 1 else []
     groups = _groups(end)
     looked = f" among the first {len(end.failures):,} failures" if len(end.failures) < end.failed else ""

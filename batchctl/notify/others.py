@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from batchctl.notify.delivery import Undelivered
 from batchctl.notify.messages import Message
@@ -119,7 +119,7 @@ def _completed(url: str, message: Message) -> str:
         more |= {f":{name}": str(value) for name, value in message.facts.items()}
     if scheme in ("mailto", "mailtos"):
         more["+Auto-Submitted"] = "auto-generated"
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(more)}"
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(more, quote_via=quote)}"
 
 
 def _undelivered(heard: _Heard) -> Undelivered:

@@ -41,9 +41,10 @@ def parse(url: str) -> Address:
     if not key or not colon or "@" not in sender:
         raise Undelivered("a resend URL is resend://API_KEY:from@example.com/to@example.org", final=True)
     query = parse_qs(parts.query)
-    to = _people([*parts.path.split("/"), *query.get("to", ())])
+    named = [text for text in (*parts.path.split("/"), *query.get("to", ())) if text]
+    to = _people(named or [sender])  # as Apprise does with mail: where nobody is named, to the sender itself
     if not to:
-        raise Undelivered("the resend URL names nobody to write to (with an @)", final=True)
+        raise Undelivered(f"this is no mail address: {', '.join(named)}", final=True)
     name = query.get("name", ["batchctl"])[0]
     return Address(
         api_key=unquote(key),
