@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from batchctl.config import Config
 from batchctl.engines.base import Tx
 from batchctl.errors import StoreFull, StoreLocked
 from batchctl.inhand import Ended, InHand
+from batchctl.interpreter import many_small_things
 from batchctl.journal import INFO, NOTICE, enabled, log
 from batchctl.membership import Membership
 from batchctl.model import Broken, Item, ItemState
@@ -35,7 +35,6 @@ _POLL = 0.25  # seconds between looks at what others changed
 _SOON = 5.0  # seconds between heartbeats at the most
 _NEWS = 1.0  # seconds between looks at the progress of what runs
 _STUBBORN = 60.0  # seconds to try again where outcomes can't be stored
-_SWITCH = 0.0005  # seconds: Python's 5 ms would let slots stand still while this thread goes through many outcomes
 _LAST_WORDS = 10.0  # seconds for what was told to end
 
 
@@ -159,10 +158,8 @@ class Worker:
     def run(self) -> Ending:
         """Drain until the plan is fulfilled. Raises StoreError where the store stays unusable."""
         previous = {number: signal.signal(number, self._on_signal) for number in _stopping_signals()}
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH)
         try:
-            with self._member:
+            with many_small_things(), self._member:
                 self._join()
                 self._ready("worker_started")
                 try:
@@ -170,7 +167,6 @@ class Worker:
                 finally:
                     self._leave()
         finally:
-            sys.setswitchinterval(interval)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
