@@ -48,7 +48,7 @@ WHERE status IN ('loading', 'deleting', 'pending', 'processing')
   AND status IN ('pending', 'processing') AND (CAST(:org AS TEXT) IS NULL OR organization = :org);
 
 -- name: running_processors
-SELECT DISTINCT b.processor, b.definition FROM items i CROSS JOIN batches b ON b.no = i.batch_no
+SELECT DISTINCT b.processor, b.definition FROM items i JOIN batches b ON b.no = i.batch_no
 WHERE i.state = 'processing';
 
 -- name: worker_signs
