@@ -10,9 +10,9 @@ import typer
 from batchctl import console
 from batchctl.commands.common import globals_of
 from batchctl.errors import InvalidInput
-from batchctl.patterns import Group, grouped
+from batchctl.patterns import Group
 from batchctl.views import resolve_batches
-from batchctl.views.results import failures
+from batchctl.views.failures import failure_groups
 
 _FORMATS = ("table", "json", "markdown", "github")
 
@@ -36,7 +36,7 @@ def errors(
         views = shared.views(store)
         with store.engine.read() as tx:
             nos = None if batch is None else resolve_batches(tx, batch, shared.organization)
-            groups = grouped(failures(views, nos))
+            groups = failure_groups(views, nos)
     if shared.json or form == "json":
         console.emit_json({"errors": [_json(group) for group in groups], "failed_items": _total(groups)})
     elif not groups:

@@ -25,28 +25,42 @@ def register(app: typer.Typer) -> None:
 def history(
     ctx: typer.Context,
     what: Annotated[str, typer.Argument(metavar="BATCH|ITEM", help="A batch, or an item (its number or BATCH/KEY).")],
+    limit: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Of a batch at most so many attempts, the newest.")
+    ] = 1000,
 ) -> None:
     """Show what happened to a batch or item: who enqueued it, each attempt, retry, pause, cancel and recovery."""
     shared = globals_of(ctx)
     store = shared.existing_store(what)
+    more = False
     with store.engine.read() as tx:
         target = resolve_target(tx, what, shared.organization)
         if target.item_id is not None:
             no = tx.value("view_item_batch", {"id": target.item_id})
             rows = tx.dicts("view_history_of_item", {"no": no, "id": target.item_id})
         else:
-            rows = [row for no in target.batch_nos for row in _of_batch(tx, no)]
+            rows = [row for no in target.batch_nos for row in _of_batch(tx, no, limit + 1)]
+            rows, more = _newest(rows, limit)
     found = [_entry(row) for row in rows]
     if shared.json:
         console.emit_json({"history": found})
         return
     for entry in found:
         console.out(_line(entry))
+    if more:
+        console.note(f"only the newest {console.plural(limit, 'attempt')}; there are more, see --limit")
 
 
-def _of_batch(tx: Tx, no: int) -> list[dict[str, Any]]:
+def _of_batch(tx: Tx, no: int, limit: int) -> list[dict[str, Any]]:
     first, last = tx.one("view_item_range", {"batch_no": no}) or (None, None)
-    return tx.dicts("view_history_of_batch", {"no": no, "first": first, "last": last})
+    return tx.dicts("view_history_of_batch", {"no": no, "first": first, "last": last, "limit": limit})
+
+
+def _newest(rows: list[dict[str, Any]], limit: int) -> tuple[list[dict[str, Any]], bool]:
+    """All events, the newest `limit` attempts, and whether there were more."""
+    attempts = sum(row["claim_no"] is not None for row in rows)
+    over = iter(range(max(0, attempts - limit)))
+    return [row for row in rows if row["claim_no"] is None or next(over, None) is None], attempts > limit
 
 
 def _entry(row: Mapping[str, Any]) -> dict[str, Any]:

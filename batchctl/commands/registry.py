@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "logs": ("logs", "Look", "What an item wrote while it ran"),
     "history": ("history", "Look", "The audit trail of a batch or item"),
     "workers": ("workers", "Look", "Who is alive, and what each holds"),
+    "stats": ("stats", "Look", "How much waits, how it went, how long it took"),
     "retry": ("retry", "Act", "Send failed items back with fresh attempts"),
     "cancel": ("cancel", "Act", "End a batch or items"),
     "pause": ("pause", "Act", "Stop new claims; what runs may finish"),

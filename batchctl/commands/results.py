@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import io
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated
 
 import typer
 
 from batchctl import console
 from batchctl.commands.common import globals_of
-from batchctl.errors import InvalidInput, UsageError
+from batchctl.commands.output import target
+from batchctl.errors import InvalidInput
 from batchctl.export import FORMATS, Source, write
 from batchctl.views import resolve_batches
 from batchctl.views.batches import STATES
@@ -51,7 +46,7 @@ def results(
         nos = resolve_batches(tx, batch, shared.organization)
         found = zip(views.batches_of(nos), nos, strict=True)
         sources = [Source(one, partial(result_rows, views, no, states)) for one, no in found]
-        with _target(output) as out:
+        with target(output) as out:
             write(name, out, sources)
     if output not in (None, "-"):
         console.note(f"wrote {output}")
@@ -76,62 +71,3 @@ def _states(given: list[str] | None) -> list[str]:
         hint = f"one of {', '.join(STATES)} or all"
         raise InvalidInput(f"--status: there is no state {unknown[0]!r}", hint=hint)
     return list(STATES) if "all" in words else words
-
-
-@contextlib.contextmanager
-def _target(output: str | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that appears under its name only when it is complete."""
-    if output in (None, "-"):
-        if console.is_terminal(sys.stdout):
-            yield _Screen()
-            return
-        console.settings.wrote = True
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = Path(os.path.realpath(output or ""))
-    try:
-        if path.exists() and not path.is_file():  # a pipe or a device takes it as it comes
-            with path.open("wb") as out:
-                yield out
-            return
-        with _replacing(path) as out:
-            yield out
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
-
-
-class _Screen(io.BytesIO):
-    """A document on its way to a terminal, which is spared the control characters of strangers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def write(self, data: Any) -> int:
-        console.raw(console.safe(self._decoder.decode(bytes(data)), keep="\n\t"))
-        return len(data)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    fd, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(fd, "wb") as out:
-            os.fchmod(fd, path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_umask())
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

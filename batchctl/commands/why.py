@@ -11,11 +11,10 @@ from batchctl import console, why
 from batchctl.commands.common import Globals, globals_of
 from batchctl.commands.workers import known_workers
 from batchctl.errors import ConfigError
-from batchctl.patterns import grouped
 from batchctl.store import Store
 from batchctl.views import Views, resolve_target
 from batchctl.views.facts import item_row, place_of
-from batchctl.views.results import failures
+from batchctl.views.failures import failure_groups
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +48,7 @@ def explain(
 
 def _batch(shared: Globals, store: Store, views: Views, no: int, workers: list[dict[str, Any]]) -> dict[str, Any]:
     batch = views.batch(no)
-    groups = grouped(failures(views, [no])) if batch["failed_items"] else []
+    groups = failure_groups(views, [no]) if batch["failed_items"] else []
     queue = _queue(shared, store, views, no, workers)
     reasons = why.explain_batch(why.BatchFacts(batch, groups), queue, _clock)
     return {"id": batch["id"], "status": batch["status"], "reasons": reasons}

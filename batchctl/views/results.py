@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchctl.patterns import Failure
 from batchctl.views.items import item_json
 from batchctl.views.views import Views
 
@@ -38,14 +37,3 @@ def result_rows(views: Views, no: int, states: Sequence[str]) -> Iterator[Result
                 if item["state"] in states:
                     yield ResultRow(item, row["payload"], row["result"])
             after = rows[-1]["id"]
-
-
-def failures(views: Views, nos: Sequence[int] | None) -> Iterator[Failure]:
-    """Every failed item of these batches; None: of all batches, the newest first."""
-    with views.engine.read() as tx:
-        if nos is None:
-            nos = [row[0] for row in tx.all("view_batches_with_failures", {"org": views.org})]
-        for no in nos:
-            batch = tx.value("view_batch_label", {"no": no})
-            for number, key, kind, message, permanent in tx.stream("view_failures", {"no": no}):
-                yield Failure(number, key, batch, kind or "Error", message or "", bool(permanent))

@@ -8,3 +8,31 @@ ORDER BY 1, 2, 3, 4, 5, 6
 ON CONFLICT (minute, processor, organization, submitter, outcome, bucket)
 DO UPDATE SET attempts = attempt_minutes.attempts + excluded.attempts,
               took_ms = attempt_minutes.took_ms + excluded.took_ms
+
+-- name: view_attempts_since
+SELECT processor, organization, submitter, outcome, bucket, sum(attempts)::bigint, sum(took_ms)::bigint
+FROM attempt_minutes
+WHERE minute >= :since AND (:org::text IS NULL OR organization = :org)
+GROUP BY 1, 2, 3, 4, 5
+
+-- name: view_attempts_by_time
+SELECT (minute - :since::bigint) / :step::bigint, outcome, sum(attempts)::bigint
+FROM attempt_minutes
+WHERE minute >= :since AND (:org::text IS NULL OR organization = :org)
+GROUP BY 1, 2
+
+-- name: view_first_minute
+SELECT min(minute) FROM attempt_minutes WHERE minute >= :since AND (:org::text IS NULL OR organization = :org)
+
+-- name: view_queue
+-- Unfinished batches with what is left of each; the index of unfinished batches has these words.
+SELECT b.no, b.processor, b.organization, b.submitter, b.created_at, b.paused, b.paused_until, b.not_before,
+       b.total_items - b.completed_items - b.failed_items - b.cancelled_items AS left_items,
+       (SELECT count(*) FROM items WHERE batch_no = b.no AND state = 'processing') AS processing_items,
+       (SELECT count(*) FROM items WHERE batch_no = b.no AND state IN ('waiting', 'submitted')
+           AND waiting_for IS NOT NULL) AS waiting_items,
+       (SELECT count(*) FROM items WHERE batch_no = b.no AND state IN ('waiting', 'submitted')
+           AND waiting_for IS NULL) AS submitted_items
+FROM batches b
+WHERE b.status IN ('loading', 'deleting', 'pending', 'processing') AND b.status IN ('pending', 'processing')
+  AND (:org::text IS NULL OR b.organization = :org)

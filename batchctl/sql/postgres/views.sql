@@ -196,12 +196,6 @@ SELECT no FROM batches
 WHERE failed_items > 0 AND status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR organization = :org)
 ORDER BY no DESC;
 
--- name: view_failures
-SELECT i.id, i.key, r.error_type, r.error_message, r.permanent
-FROM items i LEFT JOIN item_results r ON r.item_id = i.id
-WHERE i.batch_no = :no AND i.state = 'failed'
-ORDER BY i.id;
-
 -- name: view_results
 WITH page AS MATERIALIZED (
     SELECT * FROM items
@@ -219,16 +213,19 @@ LEFT JOIN item_results r ON r.item_id = i.id
 ORDER BY i.id;
 
 -- name: view_history_of_batch
--- In one millisecond: enqueued, then attempts, then what followed from them.
+-- The newest attempts, and all that was done to the batch. In one millisecond: enqueued, then attempts, then what
+-- followed from them.
 SELECT at, event, actor, item_id, count, detail,
        NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message, 0 AS permanent,
        CASE event WHEN 'enqueued' THEN 0 ELSE 2 END AS rank, id AS number
 FROM events WHERE batch_no = :no
 UNION ALL
-SELECT a.ended_at, a.outcome, NULL, a.item_id, NULL, NULL,
-       a.claim_no, a.worker_id, a.error_type, a.error_message, a.permanent, 1, a.item_id
-FROM items i JOIN attempts a ON a.item_id = i.id
-WHERE i.batch_no + 0 = :no AND i.id BETWEEN :first AND :last
+SELECT ended_at, outcome, NULL, item_id, NULL, NULL,
+       claim_no, worker_id, error_type, error_message, permanent, 1, item_id
+FROM (SELECT a.*
+      FROM attempts a JOIN items i ON i.id = a.item_id
+      WHERE a.item_id BETWEEN :first AND :last AND i.batch_no + 0 = :no
+      ORDER BY a.ended_at DESC, a.item_id DESC LIMIT nullif(:limit::bigint, -1)) newest
 ORDER BY at, rank, number;
 
 -- name: view_history_of_item

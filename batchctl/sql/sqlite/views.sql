@@ -189,12 +189,6 @@ SELECT no FROM batches
 WHERE failed_items > 0 AND status NOT IN ('loading', 'deleting') AND (:org IS NULL OR organization = :org)
 ORDER BY no DESC;
 
--- name: view_failures
-SELECT i.id, i.key, r.error_type, r.error_message, r.permanent
-FROM items i INDEXED BY items_unsuccessful LEFT JOIN item_results r ON r.item_id = i.id
-WHERE i.batch_no = :no AND i.state IN ('failed', 'cancelled') AND i.state = 'failed'
-ORDER BY i.id;
-
 -- name: view_results
 SELECT i.*, b.id AS batch_id, b.created_at, d.payload, d.file,
        r.result, r.error_type, r.error_message, r.permanent, r.usage,
@@ -208,16 +202,19 @@ WHERE +i.batch_no = :batch_no AND i.id > :after AND i.id <= :last
 ORDER BY i.id LIMIT :limit;
 
 -- name: view_history_of_batch
--- In one millisecond: enqueued, then attempts, then what followed from them.
+-- The newest attempts, and all that was done to the batch. In one millisecond: enqueued, then attempts, then what
+-- followed from them.
 SELECT at, event, actor, item_id, count, detail,
        NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message, 0 AS permanent,
        CASE event WHEN 'enqueued' THEN 0 ELSE 2 END AS rank, id AS number
 FROM events WHERE batch_no = :no
 UNION ALL
-SELECT a.ended_at, a.outcome, NULL, a.item_id, NULL, NULL,
-       a.claim_no, a.worker_id, a.error_type, a.error_message, a.permanent, 1, a.item_id
-FROM items i CROSS JOIN attempts a ON a.item_id = i.id
-WHERE +i.batch_no = :no AND i.id BETWEEN :first AND :last
+SELECT ended_at, outcome, NULL, item_id, NULL, NULL,
+       claim_no, worker_id, error_type, error_message, permanent, 1, item_id
+FROM (SELECT a.*
+      FROM attempts a CROSS JOIN items i ON i.id = a.item_id
+      WHERE a.item_id BETWEEN :first AND :last AND +i.batch_no = :no
+      ORDER BY a.ended_at DESC, a.item_id DESC LIMIT :limit) newest
 ORDER BY at, rank, number;
 
 -- name: view_history_of_item

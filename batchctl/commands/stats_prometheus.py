@@ -1,0 +1,33 @@
+"""`stats --format prometheus`: the figures for node_exporter's textfile collector, or any other reader."""
+
+from __future__ import annotations
+
+from batchctl import __version__
+from batchctl.commands.common import Globals
+from batchctl.commands.output import target
+from batchctl.commands.workers import known_workers
+from batchctl.metrics import Facts, Parts, text
+from batchctl.store import Store
+from batchctl.views.stats import by_part
+
+_READABLE = 0o644  # node_exporter is another user
+
+
+def write(shared: Globals, store: Store | None, output: str | None) -> None:
+    """The document to standard output or to a file, which is replaced as a whole."""
+    queue: Parts = {}
+    ever: Parts = {}
+    if store is not None:
+        queue, ever = by_part(shared.views(store))
+    with target(output, mode=_READABLE) as out:
+        out.write(text(queue, ever, _facts(shared, store)).encode())
+
+
+def _facts(shared: Globals, store: Store | None) -> Facts:
+    if store is None:
+        import time
+
+        return Facts(__version__, time.time_ns() // 1_000_000, workers=0)
+    alive = [one for one in known_workers(shared, store) if one["alive"]]
+    size, free = store.engine.upkeep().space()
+    return Facts(__version__, store.engine.now(), len(alive), size, free)
