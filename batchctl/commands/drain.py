@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -79,21 +79,31 @@ def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOption
 
 def _is_service(service: Service) -> bool:
     """Whether SIGHUP means to read the config again: under a supervisor, or where no terminal can be closed."""
-    return service.supervised or not console.interactive()
+    if service.supervised:
+        return True
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return True
+    return False
 
 
 def _reload(shared: Globals, store: Store, options: RunOptions) -> Setup | None:
     """The config as it is now; None where it is refused, and all goes on as before."""
     from batchctl.worker import Setup
 
+    before = shared.config()
     try:
         config = shared.config_again()
         scope = _scope(config, shared, None, options)
     except BatchctlError as error:
-        journal.log(journal.ERROR, "reload_refused", error=error.message, details="; ".join(error.details) or None)
+        journal.log(journal.ERROR, "config_refused", error=error.message, details="; ".join(error.details) or None)
         return None
+    if config.store != before.store and not shared.store_url:
+        journal.log(journal.WARNING, "store_kept", reason="another store takes a restart")
     store.engine.announce_with(shared.announcer())
-    return Setup(config, scope, options.concurrency or config.worker.concurrency)
+    worker = replace(config.worker, lease=before.worker.lease)  # the other workers have been told of this one
+    return Setup(replace(config, worker=worker), scope, options.concurrency or config.worker.concurrency)
 
 
 def _courier(shared: Globals, config: Config, options: RunOptions) -> AbstractContextManager[Courier | None]:
