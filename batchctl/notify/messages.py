@@ -131,9 +131,9 @@ def test_names(user: str) -> dict[str, Any]:
 def _batch_names(end: BatchEnd) -> dict[str, Any]:
     return {
         "id": end.id,
-        "name": end.name or "",
+        "name": one_line(end.name or ""),
         "organization": end.organization,
-        "user": end.user or "",
+        "user": one_line(end.user or ""),
         "kind": end.kind,
         "created_at": iso(end.created_at),
         "total_items": end.total,
@@ -192,7 +192,8 @@ def _message(
     facts: dict[str, Any],
     mask: Callable[[str], str],
 ) -> Message:
-    return Message(key, kind, mask(parts.subject), mask(_text(parts)), mask(_html(parts)), names, facts)
+    told = {name: mask(one_line(value)) if isinstance(value, str) else value for name, value in facts.items()}
+    return Message(key, kind, mask(parts.subject), mask(_text(parts)), mask(_html(parts)), names, told)
 
 
 def _text(parts: _Parts) -> str:
