@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import ENGINES, Database
+from queuekit import Program, program_in
 
 
 @dataclass
@@ -85,3 +88,20 @@ def cli(tmp_path: Path) -> Cli:
     """A fresh folder to work in, with an empty HOME."""
     (tmp_path / "home").mkdir()
     return Cli(tmp_path)
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """An empty database of every engine; what an engine keeps on this host lies in the test's folder, too."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with ENGINES[request.param](tmp_path) as database:
+        yield database
+
+
+@pytest.fixture
+def program(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Program]:
+    """The program called in this process, on every engine."""
+    with program_in(tmp_path, monkeypatch, capsys, database.url) as program:
+        yield program

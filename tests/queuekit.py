@@ -1,4 +1,4 @@
-"""A queue on a real file, driven through the Store: what tests of the reading side look at."""
+"""A queue in a real database, driven through the Store: what tests of the reading side look at."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ Orders = Sequence[Mapping[str, Any]]
 class Queue:
     """One store, one worker. Times are the engine's clock unless given, in ms UTC."""
 
-    path: Path
+    url: str | Path
     worker: str = "wtest"
     store: Store = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = Store.open(str(self.path), create=True)
+        self.store = Store.open(str(self.url), create=True)
 
     def close(self) -> None:
         self.store.close()
@@ -152,15 +152,18 @@ class Program:
 
 
 @contextmanager
-def program_in(folder: Path, monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> Iterator[Program]:
-    """A program whose home, working folder and store are in `folder`, user ann, no config."""
+def program_in(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str], url: str | None = None
+) -> Iterator[Program]:
+    """A program whose home and working folder are `folder`, user ann, no config; the store is there, or at `url`."""
+    store = url or str(folder / "queue.db")
     for name in list(os.environ):
         if name.startswith(("BATCHCTL_", "XDG_")):
             monkeypatch.delenv(name)
-    for name, value in {"HOME": folder, "BATCHCTL_STORE": folder / "queue.db", "BATCHCTL_USER": "ann"}.items():
+    for name, value in {"HOME": folder, "BATCHCTL_STORE": store, "BATCHCTL_USER": "ann"}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(folder)
-    queue = Queue(folder / "queue.db")
+    queue = Queue(store)
     try:
         yield Program(queue, capture)
     finally:

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from queuekit import Program, program_in
+from queuekit import Program
 
 from batchctl.membership import Membership
 from batchctl.model import AttemptOutcome, ItemState
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Program]:
-    with program_in(tmp_path, monkeypatch, capsys) as program:
-        yield program
 
 
 def states(program: Program, batch: str = "june") -> list[str]:

@@ -7,19 +7,12 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from openpyxl import load_workbook
-from queuekit import Program, program_in
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Program]:
-    with program_in(tmp_path, monkeypatch, capsys) as program:
-        yield program
+from queuekit import Program
 
 
 @pytest.fixture

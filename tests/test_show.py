@@ -5,20 +5,12 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from queuekit import Program, program_in
+from queuekit import Program
 
 from batchctl.commands.logs import added
 from batchctl.membership import Membership
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Program]:
-    with program_in(tmp_path, monkeypatch, capsys) as program:
-        yield program
 
 
 def test_list(program: Program) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from databases import Database
+from postgres_server import cluster
 from queuekit import Queue
 
+from batchctl.engines.postgres_sql import compiled
 from batchctl.engines.statements import statements
 from batchctl.errors import NotFound, UsageError
 from batchctl.model import AttemptOutcome, ItemState
@@ -29,8 +35,8 @@ STATES = ("pending", "waiting", "processing", "submitted", "completed", "failed"
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Queue]:
-    queue = Queue(tmp_path / "queue.db")
+def queue(database: Database) -> Iterator[Queue]:
+    queue = Queue(database.url)
     yield queue
     queue.close()
 
@@ -141,11 +147,9 @@ def test_a_schedule_shows_its_items_as_waiting(queue: Queue) -> None:
     assert queue.views().items(past)[0]["state"] == "pending"
 
 
-def test_a_broken_processor_shows_its_items_as_waiting(queue: Queue) -> None:
+def test_a_broken_processor_shows_its_items_as_waiting(queue: Queue, database: Database) -> None:
     (no,) = queue.add(2)
-    with sqlite3.connect(queue.path) as db:
-        db.execute("UPDATE processors SET broken_since = 1, broken_type = 'ImportError', broken_message = 'no module'")
-    db.close()
+    database.change("UPDATE processors SET broken_since = 1, broken_type = 'ImportError', broken_message = 'no module'")
     assert queue.views().items(no)[0]["waiting_for"] == "processor"
     gate = queue.views().gate(no)
     assert gate is not None
@@ -181,16 +185,14 @@ def test_the_summary_adds_up(queue: Queue) -> None:
     assert set(summary) == set(STATES)
 
 
-def test_the_time_left_follows_the_rate(queue: Queue) -> None:
+def test_the_time_left_follows_the_rate(queue: Queue, database: Database) -> None:
     (no,) = queue.add(10)
     views = queue.views()
     assert views.batch(no)["eta_seconds"] is None
     for item in queue.claim(5):
         queue.complete(item)
     begun = queue.store.engine.now() - 10_000
-    with sqlite3.connect(queue.path) as db:
-        db.execute("UPDATE batches SET started_at = ?", (begun,))
-    db.close()
+    database.change("UPDATE batches SET started_at = ?", begun)
     assert views.batch(no)["eta_seconds"] == pytest.approx(10, abs=5)
     queue.store.pause([no], None, "ann")
     assert views.batch(no)["eta_seconds"] is None
@@ -200,7 +202,7 @@ def test_the_time_left_follows_the_rate(queue: Queue) -> None:
     assert views.batch(no)["eta_seconds"] == 0.0
 
 
-def test_after_a_retry_the_rate_is_that_of_the_new_run(queue: Queue) -> None:
+def test_after_a_retry_the_rate_is_that_of_the_new_run(queue: Queue, database: Database) -> None:
     (no,) = queue.add(10)
     for item in queue.claim(10):
         queue.fail(item)
@@ -210,9 +212,7 @@ def test_after_a_retry_the_rate_is_that_of_the_new_run(queue: Queue) -> None:
     assert (batch["run_no"], batch["pending_items"], batch["eta_seconds"]) == (2, 10, None)
     for item in queue.claim(5):
         queue.complete(item)
-    with sqlite3.connect(queue.path) as db:
-        db.execute("UPDATE events SET at = ? WHERE event = 'retry'", (queue.store.engine.now() - 20_000,))
-    db.close()
+    database.change("UPDATE events SET at = ? WHERE event = 'retry'", queue.store.engine.now() - 20_000)
     assert views.batch(no)["eta_seconds"] == pytest.approx(20, abs=5)
 
 
@@ -248,11 +248,10 @@ def test_names_of_batches(queue: Queue) -> None:
                 resolve_batches(tx, wrong)
 
 
-def test_a_prefix_that_fits_several_lists_them(queue: Queue) -> None:
+def test_a_prefix_that_fits_several_lists_them(queue: Queue, database: Database) -> None:
     nos = queue.add(1) + queue.add(1)
-    with sqlite3.connect(queue.path) as db:
-        db.executemany("UPDATE batches SET id = ? WHERE no = ?", [("baaaa1111", nos[0]), ("baaaa2222", nos[1])])
-    db.close()
+    for no, number in zip(nos, ("baaaa1111", "baaaa2222"), strict=True):
+        database.change("UPDATE batches SET id = ? WHERE no = ?", number, no)
     with queue.store.engine.read() as tx:
         with pytest.raises(UsageError) as several:
             resolve_batches(tx, "baaaa")
@@ -291,11 +290,9 @@ def test_other_organizations_do_not_exist(queue: Queue) -> None:
                 resolve_target(tx, wrong, "ours")
 
 
-def test_a_batch_that_is_loading_does_not_exist(queue: Queue) -> None:
+def test_a_batch_that_is_loading_does_not_exist(queue: Queue, database: Database) -> None:
     (no,) = queue.add(1, name="half")
-    with sqlite3.connect(queue.path) as db:
-        db.execute("UPDATE batches SET status = 'loading'")
-    db.close()
+    database.change("UPDATE batches SET status = 'loading'")
     assert queue.views().list_batches() == ([], 0)
     assert queue.views().find("k1", limit=9) == []
     with queue.store.engine.read() as tx:
@@ -344,12 +341,40 @@ def test_find_gives_the_newest_first(queue: Queue) -> None:
     assert [item["id"] for item in queue.views().find("k2", limit=1)] == [4]
 
 
-@pytest.mark.parametrize("statement", ["view_batch", "view_failures", "view_next_retry", "view_held"])
-def test_counting_never_reads_the_whole_table(queue: Queue, statement: str) -> None:
-    db = sqlite3.connect(queue.path)
-    values = {"no": 1, "org": None}
-    plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statements('sqlite')[statement]}", values)]
-    db.close()
+COUNTING = ("view_batch", "view_failures", "view_next_retry", "view_held")
+
+
+@pytest.mark.parametrize("statement", COUNTING)
+def test_counting_never_reads_the_whole_table(tmp_path: Path, statement: str) -> None:
+    Queue(tmp_path / "queue.db").close()
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as db:
+        values = {"no": 1, "org": None}
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statements('sqlite')[statement]}", values)]
     on_items = [step for step in plan if " items" in step or " i " in step]
     assert on_items
     assert all("INDEX items_" in step for step in on_items), json.dumps(plan, indent=1)
+
+
+@pytest.fixture(scope="module")
+def full() -> Iterator[psycopg.Connection]:
+    """Many items that are completed, some that are not, and the database knows."""
+    fill = """
+        INSERT INTO batches (id, kind, processor, status, created_at) VALUES ('b1', 'orders', 'p', 'processing', 1);
+        INSERT INTO items (batch_no, position, key, state, completed_at, worker_id)
+        SELECT 1, n, 'k' || n,
+               CASE WHEN n % 100 = 0 THEN 'processing' WHEN n % 100 = 1 THEN 'failed' ELSE 'completed' END,
+               CASE WHEN n % 100 <> 0 THEN 1 END, CASE WHEN n % 100 = 0 THEN 'w' END FROM generate_series(1, 20000) n;
+        ANALYZE"""
+    with cluster().database() as url, psycopg.connect(url, cursor_factory=psycopg.RawCursor) as connection:
+        for part in fill.split(";"):
+            connection.execute(part)
+        yield connection
+
+
+@pytest.mark.parametrize("statement", COUNTING)
+def test_counting_never_reads_the_whole_table_on_postgresql(full: psycopg.Connection, statement: str) -> None:
+    wanted = compiled()[statement]
+    plan = full.execute("EXPLAIN " + wanted.sql, wanted.values({"no": 1, "org": None})).fetchall()
+    on_items = [step for (step,) in plan if re.search(r" on items| using items_", step)]
+    assert on_items
+    assert not [step for step in on_items if "Seq Scan" in step or "items_pkey" in step or "items_key" in step], plan

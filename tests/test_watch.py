@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from queuekit import Program, program_in
+from queuekit import Program
 
 from batchctl.model import Item
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Program]:
-    with program_in(tmp_path, monkeypatch, capsys) as program:
-        yield program
 
 
 def finish_later(program: Program, items: list[Item], *, fail: int = 0) -> threading.Timer:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from queuekit import Program, program_in
+from queuekit import Program
 
 from batchctl import why
 from batchctl.membership import Membership
@@ -141,12 +140,6 @@ def test_a_finished_batch_with_failures_names_the_most_frequent() -> None:
     assert "3 of 4 items failed with Timeout: after 0 s." in text
     assert "`batchctl retry b1`" in text
     assert "No worker" not in text
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Program]:
-    with program_in(tmp_path, monkeypatch, capsys) as program:
-        yield program
 
 
 def test_the_command_gathers_the_facts(program: Program) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Cli
+from databases import ENGINES, Database, sqlite
 
 from e2e.kit import Scene
 
@@ -24,11 +25,25 @@ processors:
 """
 
 
+@pytest.fixture(params=sorted(ENGINES))
+def scene(request: pytest.FixtureRequest, cli: Cli) -> Iterator[Scene]:
+    """A folder with a config and its programs, on every engine; nothing of it runs on after the test."""
+    with ENGINES[request.param](cli.folder, "q.db") as database:
+        yield from _scene(cli, database)
+
+
 @pytest.fixture
-def scene(cli: Cli) -> Iterator[Scene]:
-    """A folder with a config and its programs; nothing of it runs on after the test."""
+def file_scene(cli: Cli) -> Iterator[Scene]:
+    """The same for tests of the store's file."""
+    with sqlite(cli.folder, "q.db") as database:
+        yield from _scene(cli, database)
+
+
+def _scene(cli: Cli, database: Database) -> Iterator[Scene]:
     shutil.copy(HERE / "deed.py", cli.folder / "deed.py")
     cli.config(CONFIG)
-    here = Scene(cli)
+    if database.path is None:  # stronger than the config, which names a file
+        cli.env["BATCHCTL_STORE"] = database.url
+    here = Scene(cli, database)
     yield here
     here.close()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +17,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from conftest import Cli
+from databases import Database
 
 PATIENCE = 60.0
 FINAL = {"completed", "failed", "cancelled"}
@@ -39,8 +39,8 @@ class Scene:
     """One user's folder. `worker` starts the program and remembers it, so that nothing is left behind."""
 
     cli: Cli
+    database: Database
     started: list[subprocess.Popen[str]] = field(default_factory=list)
-    store_name: str = "q.db"
     _files: int = 0
 
     @property
@@ -49,7 +49,17 @@ class Scene:
 
     @property
     def store(self) -> Path:
-        return self.folder / self.store_name
+        """The store's file. Only where it is one."""
+        assert self.database.path is not None
+        return self.database.path
+
+    @property
+    def private(self) -> Path:
+        """What the store keeps on this host."""
+        if self.database.path is not None:
+            return self.store.with_name(self.store.name + ".run")
+        (found,) = (self.folder / "home/.local/state/batchctl").glob("*.run")
+        return found
 
     # -- the program
 
@@ -105,9 +115,8 @@ class Scene:
     # -- eyes
 
     def rows(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        """Read the store as a person would with sqlite3."""
-        with closing(sqlite3.connect(f"{self.store.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
-            return connection.execute(sql, params).fetchall()
+        """Read the store as a person would with a database shell."""
+        return self.database.query(sql, *params)
 
     def value(self, sql: str, *params: Any) -> Any:
         found = self.rows(sql, *params)
@@ -115,8 +124,7 @@ class Scene:
 
     def change(self, sql: str, *params: Any) -> None:
         """Tamper with the store."""
-        with closing(sqlite3.connect(self.store, timeout=30)) as connection, connection:
-            connection.execute(sql, params)
+        self.database.change(sql, *params)
 
     def states(self) -> dict[str, int]:
         """How many items are in each state, as stored."""
@@ -194,7 +202,8 @@ def audit(scene: Scene, *, finished: bool = True) -> None:
     Holds for stores whose batches were never retried by command.
     """
     assert scene.lines("collisions") == []
-    assert scene.rows("PRAGMA integrity_check") == [("ok",)]
+    if scene.database.engine == "sqlite":
+        assert scene.rows("PRAGMA integrity_check") == [("ok",)]
     _audit_items(scene)
     _audit_batches(scene)
     if finished:
@@ -232,7 +241,8 @@ def _audit_items(scene: Scene) -> None:
 def _audit_batches(scene: Scene) -> None:
     counted = """
         SELECT b.no, b.total_items, b.completed_items, b.failed_items, b.cancelled_items, b.status, count(i.id),
-               total(i.state = 'completed'), total(i.state = 'failed'), total(i.state = 'cancelled')
+               count(CASE i.state WHEN 'completed' THEN 1 END), count(CASE i.state WHEN 'failed' THEN 1 END),
+               count(CASE i.state WHEN 'cancelled' THEN 1 END)
         FROM batches b LEFT JOIN items i ON i.batch_no = b.no WHERE b.status <> 'loading' GROUP BY b.no"""
     for _, total, completed, failed, cancelled, status, *found in scene.rows(counted):
         assert [total, completed, failed, cancelled] == found

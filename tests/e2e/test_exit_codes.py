@@ -12,10 +12,10 @@ from e2e.kit import Scene, audit, finish
 EMPTY = {"completed": 0, "failed": 0, "retried": 0, "unfinished_items": 0, "batches": []}
 
 
-def test_0_where_there_is_no_store(scene: Scene) -> None:
-    assert scene.drain() | {"duration_ms": 0} == EMPTY | {"duration_ms": 0}
-    assert not scene.store.exists()
-    assert str(scene.store) in scene.cli.run("run").stderr
+def test_0_where_there_is_no_store(file_scene: Scene) -> None:
+    assert file_scene.drain() | {"duration_ms": 0} == EMPTY | {"duration_ms": 0}
+    assert not file_scene.store.exists()
+    assert str(file_scene.store) in file_scene.cli.run("run").stderr
 
 
 def test_0_where_nothing_is_due_or_nothing_failed(scene: Scene) -> None:
@@ -118,21 +118,21 @@ def test_4_where_there_is_no_such_batch(scene: Scene) -> None:
     assert "bnosuchbatch" in problem["message"]
 
 
-def test_5_where_the_store_is_no_store(scene: Scene) -> None:
-    scene.store.write_text("Dear diary, " * 1000)
-    assert scene.drain(code=5)["error"]["type"] == "StoreCorrupt"
-    done = scene.cli.run("run")
+def test_5_where_the_store_is_no_store(file_scene: Scene) -> None:
+    file_scene.store.write_text("Dear diary, " * 1000)
+    assert file_scene.drain(code=5)["error"]["type"] == "StoreCorrupt"
+    done = file_scene.cli.run("run")
     assert done.returncode == 5
     assert "hint: " in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_5_where_a_newer_version_made_the_store(scene: Scene) -> None:
-    scene.enqueue(1)
-    scene.change("PRAGMA user_version = 9999")
-    problem = scene.drain(code=5)["error"]
+def test_5_where_a_newer_version_made_the_store(file_scene: Scene) -> None:
+    file_scene.enqueue(1)
+    file_scene.change("PRAGMA user_version = 9999")
+    problem = file_scene.drain(code=5)["error"]
     assert problem["type"] == "StoreTooNew"
-    assert "upgrade" in scene.cli.run("run").stderr
+    assert "upgrade" in file_scene.cli.run("run").stderr
 
 
 def test_a_signal_goes_before_what_failed(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from databases import sqlite
 
 from e2e.conftest import CONFIG
 from e2e.kit import Scene, audit, eventually, finish
@@ -18,16 +19,17 @@ MEGABYTE = 1 << 20
 
 
 @pytest.fixture
-def small(scene: Scene) -> Iterator[Scene]:
+def small(file_scene: Scene) -> Iterator[Scene]:
     """The store lies on a disk of its own, of 3 MB."""
+    scene = file_scene
     disk = scene.folder / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small disk")
-    scene.store_name = "disk/q.db"
     scene.cli.env["BATCHCTL_STORE"] = "disk/q.db"
-    yield scene
+    with sqlite(disk, "q.db") as scene.database:
+        yield scene
     scene.close()
     subprocess.run(["umount", "-l", str(disk)], check=True)
 

@@ -48,9 +48,12 @@ def _config(scene: Scene) -> None:
 
 def _stored(scene: Scene) -> dict[str, bytes]:
     """The bytes of the store and of all that lies beside it."""
-    files = [path for path in scene.folder.glob("q.db*") if path.is_file()]
-    files += [path for path in (scene.folder / "q.db.run").rglob("*") if path.is_file()]
-    return {path.name: path.read_bytes() for path in files}
+    files = [path for path in (*scene.folder.glob("q.db*"), *scene.private.rglob("*")) if path.is_file()]
+    found = {path.name: path.read_bytes() for path in files}
+    if scene.database.path is None:
+        for (table,) in scene.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+            found[table] = repr(scene.rows(f"SELECT * FROM {table}")).encode()  # noqa: S608 - our tables' names
+    return found
 
 
 def _told_to_all() -> str:
@@ -102,8 +105,8 @@ def test_the_store_and_what_lies_beside_it_are_for_their_owner(scene: Scene) -> 
     scene.enqueue([{"id": 1, "hold": "go"}])
     worker = scene.worker()
     scene.holds(1)
-    paths = [*scene.folder.glob("q.db*"), *(scene.folder / "q.db.run").rglob("*")]
-    assert len(paths) >= 6
+    paths = [*scene.folder.glob("q.db*"), scene.private, *scene.private.rglob("*")]
+    assert len(paths) >= 3
     assert [str(path) for path in paths if path.stat().st_mode & 0o077] == []
     scene.touch("go")
     finish(worker, 0)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from databases import Database
 
 from batchctl.errors import DuplicateBatch
 from batchctl.model import BatchKind, Incoming
 from batchctl.store import Store
 from batchctl.transitions import loading
 from store import kit
-from store.conftest import Database
 from store.kit import Worker, begin, keys, load, orders
 
 Peek = Callable[..., list[tuple[Any, ...]]]

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from databases import Database
 
 from batchctl.errors import UsageError
 from batchctl.store import Store
 from batchctl.transitions import bulk
 from store import kit
-from store.conftest import Database
 from store.kit import Clock, Worker, keys, load
 
 Peek = Callable[..., list[tuple[Any, ...]]]
@@ -142,7 +142,8 @@ def test_retry_gives_failed_items_fresh_attempts_and_opens_the_batch(
     assert (again.number, again.attempt, again.idempotency_key) == (2, 1, two.idempotency_key)
     worker.complete(again)
     assert status(peek) == "completed"
-    assert peek("SELECT detail ->> 'run_no' FROM events WHERE event LIKE 'completed%' ORDER BY id") == [(1,), (2,)]
+    ends = peek("SELECT detail FROM events WHERE event LIKE 'completed%' ORDER BY id")
+    assert [json.loads(detail)["run_no"] for (detail,) in ends] == [1, 2]
     assert peek("SELECT claim_no, outcome FROM attempts WHERE item_id = 2") == [
         (1, "retry"),
         (2, "failed"),

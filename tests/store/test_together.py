@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from databases import Database
+
 from batchctl.store import Store
 from batchctl.transitions import bulk
 from batchctl.transitions.recovering import release_worker
-from store.conftest import Database
 from store.kit import Worker, load, scope
 
 Peek = Callable[..., list[tuple[Any, ...]]]
