@@ -108,12 +108,12 @@ class ControlMachine(WorkMachine):
         whole, count, happened = self.engine.write, 0, False
 
         @contextmanager
-        def write() -> Iterator[Any]:
+        def write(*, shared: bool = False) -> Iterator[Any]:
             nonlocal count
             count += 1
             if after is not None and count > after:
                 raise PowerCut
-            with whole() as tx:
+            with whole(shared=shared) as tx:
                 yield tx
 
         self.engine.write = write  # type: ignore[method-assign]
@@ -126,7 +126,7 @@ class ControlMachine(WorkMachine):
 
     def _adopt(self, batch: Batch, leaving: set[str], change: Callable[[Task], None]) -> None:
         """How far an interrupted act came is its own business; that it did nothing else is not."""
-        states = dict(self.eyes.execute("SELECT id, state FROM items WHERE batch_no = ?", (batch.no,)).fetchall())
+        states = dict(self.eyes("SELECT id, state FROM items WHERE batch_no = ?", batch.no))
         for task in batch.tasks:
             if states[task.id] != task.state and task.state in leaving:
                 change(task)
@@ -138,7 +138,7 @@ class ControlMachine(WorkMachine):
         for batch in self.reference.batches.values():
             self._finish_interrupted(batch)
         loading.abort_abandoned(self.engine)
-        assert not self.eyes.execute("SELECT 1 FROM batches WHERE status IN ('loading', 'deleting')").fetchall()
+        assert not self.eyes("SELECT 1 FROM batches WHERE status IN ('loading', 'deleting')")
 
     def _finish_interrupted(self, batch: Batch) -> None:
         if batch.bulk == "cancel":
@@ -188,7 +188,7 @@ class ControlMachine(WorkMachine):
                 batch.paused, batch.paused_until = False, None
 
     def _break_or_mend(self, name: str, *, mend: bool) -> None:
-        if not self.eyes.execute("SELECT 1 FROM processors WHERE name = ?", (name,)).fetchone():
+        if not self.eyes("SELECT 1 FROM processors WHERE name = ?", name):
             return
         with self.engine.write() as tx:
             if mend:
@@ -214,8 +214,8 @@ class ControlMachine(WorkMachine):
         self.reference.add(Batch(twin[0], "p", "", 1, None), self._stored(twin[0]))
 
     def _stored(self, no: int) -> list[tuple[int, str, int, str]]:
-        return self.eyes.execute(
+        return self.eyes(
             "SELECT i.id, i.key, i.position, d.payload FROM items i JOIN item_data d ON d.item_id = i.id"
             " WHERE i.batch_no = ? ORDER BY i.id",
-            (no,),
-        ).fetchall()
+            no,
+        )

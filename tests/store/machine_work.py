@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
+from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import ENGINES
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from batchctl.model import AttemptOutcome, Incoming, Item, ItemError, ItemState
-from batchctl.store import EVERYTHING, Scope, Store
+from batchctl.store import EVERYTHING, Scope
 from batchctl.transitions import bulk, deleting, recovering
 from batchctl.transitions.recording import Settled
 from store import kit
@@ -53,20 +54,24 @@ class Healthy:
 
 
 class WorkMachine(RuleBasedStateMachine):
-    """One store on a real file, two workers, a clock, and the reference."""
+    """One store in a real database, two workers, a clock, and the reference. A subclass names its `kind`."""
+
+    kind: str
 
     @initialize()
     def open(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        path = Path(self.folder.name) / "queue.db"
-        self.store = Store.open(str(path), create=True)
+        self.kept = ExitStack()
+        database = self.kept.enter_context(ENGINES[self.kind](Path(self.folder.name)))
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setenv("XDG_STATE_HOME", self.folder.name)
+        self.store = database.open()
         self.engine = self.store.engine
         self.clock = kit.Clock()
         self.engine.now = self.clock  # type: ignore[method-assign]
-        self.patch = pytest.MonkeyPatch()
         for module in (bulk, recovering, deleting):
             self.patch.setattr(module, "_CHUNK", 2)
-        self.eyes = sqlite3.connect(path, isolation_level=None)
+        self.eyes = self.kept.enter_context(database.eyes())
         self.reference = Reference()
         self.workers = {name: kit.Worker(self.store, name, kit.scope(*PROCESSORS)) for name in WORKERS}
         self.hands: dict[str, dict[int, Item]] = {name: {} for name in WORKERS}
@@ -79,8 +84,8 @@ class WorkMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "store"):
             self.patch.undo()
-            self.eyes.close()
             self.store.close()
+            self.kept.close()
             self.folder.cleanup()
 
     def now(self) -> int:

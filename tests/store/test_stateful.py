@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from hypothesis import HealthCheck, settings
@@ -17,12 +18,12 @@ class QueueMachine(ControlMachine):
     def items_are_as_told(self) -> None:
         if not hasattr(self, "store"):
             return
-        rows = self.eyes.execute(
+        rows = self.eyes(
             "SELECT i.id, i.state, i.claim_no, i.attempts_used, i.worker_id, i.suspect, i.crashes, i.cancel_requested,"
             " i.next_attempt_at, i.key, d.payload, i.batch_no, i.organization"
             " FROM items i JOIN batches b ON b.no = i.batch_no JOIN item_data d ON d.item_id = i.id"
             " WHERE b.status NOT IN ('loading', 'deleting')"
-        ).fetchall()
+        )
         tasks = self.reference.tasks.values()
         assert sorted(rows) == sorted(
             (t.id, t.state, t.claim_no, t.used, t.worker, t.suspect, t.crashes, t.told, t.due, t.key, t.payload,
@@ -32,7 +33,7 @@ class QueueMachine(ControlMachine):
         for task in tasks:
             assert task.claim_no >= self.claims.get(task.id, 0), "a claim number fell"
             self.claims[task.id] = task.claim_no
-        attempts = self.eyes.execute("SELECT item_id, claim_no, outcome, counted FROM attempts").fetchall()
+        attempts = self.eyes("SELECT item_id, claim_no, outcome, counted FROM attempts")
         told = [(t.id, claim, outcome, counted) for t in tasks for claim, (outcome, counted) in t.attempts.items()]
         assert sorted(attempts) == sorted(told)
 
@@ -40,20 +41,21 @@ class QueueMachine(ControlMachine):
     def batches_are_as_told(self) -> None:
         if not hasattr(self, "store"):
             return
-        rows = self.eyes.execute(
+        rows = self.eyes(
             "SELECT no, status, total_items, completed_items, failed_items, cancelled_items, run_no,"
             " completed_at IS NOT NULL, started_at IS NOT NULL, bulk, priority, not_before"
             " FROM batches WHERE status NOT IN ('loading', 'deleting') ORDER BY no"
-        ).fetchall()
+        )
         assert rows == [
             (b.no, b.status, len(b.tasks), b.count("completed"), b.count("failed"), b.count("cancelled"), b.run_no,
              b.finished, b.begun, b.bulk, b.priority, b.not_before)
             for b in self.reference.batches.values()
         ]  # fmt: skip
-        ends = self.eyes.execute(
-            "SELECT batch_no, detail ->> 'run_no', event FROM events"
+        ends = self.eyes(
+            "SELECT batch_no, detail, event FROM events"
             " WHERE event IN ('completed', 'completed_with_errors', 'failed', 'cancelled') ORDER BY id"
-        ).fetchall()
+        )
+        ends = [(no, json.loads(detail)["run_no"], event) for no, detail, event in ends]
         assert sorted(ends) == sorted((b.no, *end) for b in self.reference.batches.values() for end in b.ends)
 
     @invariant()
@@ -63,7 +65,7 @@ class QueueMachine(ControlMachine):
             return
         groups = {
             row[0]: row[1:]
-            for row in self.eyes.execute(
+            for row in self.eyes(
                 "SELECT g.batch_no, g.priority, g.empty, g.gate, t.ready FROM ready_groups g LEFT JOIN turns t"
                 " ON (t.processor, t.priority, t.organization) = (g.processor, g.priority, g.organization)"
             )
@@ -77,11 +79,21 @@ class QueueMachine(ControlMachine):
                 assert gate is not None or ready == 1
 
 
-TestQueue = QueueMachine.TestCase
-TestQueue.settings = settings(
+class SqliteQueue(QueueMachine):
+    kind = "sqlite"
+
+
+class PostgresQueue(QueueMachine):
+    kind = "postgres"
+
+
+SETTINGS = settings(
     max_examples=int(os.environ.get("BATCHCTL_TEST_EXAMPLES", "60")),
     stateful_step_count=40,
     deadline=None,
     derandomize=False,
     suppress_health_check=list(HealthCheck),
 )
+TestSqliteQueue = SqliteQueue.TestCase
+TestPostgresQueue = PostgresQueue.TestCase
+TestSqliteQueue.settings = TestPostgresQueue.settings = SETTINGS

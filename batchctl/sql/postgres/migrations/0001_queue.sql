@@ -162,7 +162,7 @@ CREATE TABLE turns (
     ready           INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (processor, priority, organization)
 );
-CREATE INDEX turns_ready ON turns (processor, priority, turn) WHERE ready = 1;
+CREATE INDEX turns_ready ON turns (processor, priority, turn, organization) WHERE ready = 1;
 CREATE INDEX turns_minimum ON turns (priority, turn) WHERE ready = 1;
 CREATE INDEX turns_organization ON turns (priority, organization);
 
