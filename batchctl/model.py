@@ -215,10 +215,8 @@ class HandedBack:
 Outcome = Completed | Failed | Broken | Down | Cancelled | HandedBack
 
 
-@dataclass(slots=True)
-class Incoming:
-    """One item on its way into the queue, as intake yields it. Not frozen: there are millions, and each would cost
-    five times as much to make.
+class Incoming(msgspec.Struct, gc=False):
+    """One item on its way into the queue, as intake yields it.
 
     key              unique in its batch; text that SQLite can store (no surrogates)
     position         row number in the input, from 1

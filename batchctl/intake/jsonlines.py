@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from batchctl.intake.problems import Problems
-from batchctl.intake.records import NotARecord, Record, object_of
+from batchctl.intake.records import NotARecord, Record, object_of, quick_object
 from batchctl.intake.text import bom_length
 
 
@@ -16,6 +16,9 @@ def read(stream: BinaryIO, name: str, problems: Problems) -> Iterator[Record]:
     The text of a line is kept as it is (numbers of any length, the order of names), only its ends are trimmed.
     """
     for number, line in enumerate(stream, 1):  # a binary stream splits at \n alone, as the format wants
+        if (found := quick_object(line)) is not None:
+            yield number, line.decode().strip(), found
+            continue
         text = line.strip()
         if number == 1:
             text = text[bom_length(text) :]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from batchctl.errors import UsageError
-from batchctl.intake.keys import NoKey, default_fields, key_of, plain
+from batchctl.intake.keys import LONGEST_KEY, NoKey, default_fields, key_of, plain
 from batchctl.intake.names import is_utf8, readable
 from batchctl.intake.problems import Problems
 from batchctl.intake.records import Record
@@ -54,7 +54,8 @@ def _items(
     for (line, payload, record), position in zip(chain((first,), records), positions, strict=False):
         where = f"{name}:{line}"
         key = record.get(single) if single else None
-        if type(key) is not str or not plain(key):
+        # The first two are a quick way to say that it is plain.
+        if type(key) is not str or not ((key.isalnum() and len(key) <= LONGEST_KEY) or plain(key)):
             try:
                 key = key_of(record, fields) if explicit else str(position)
             except NoKey as error:

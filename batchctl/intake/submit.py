@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from batchctl.errors import InvalidInput
 from batchctl.intake.problems import SHOWN, Problems
@@ -137,5 +137,7 @@ def _no_collector() -> Iterator[None]:
 
 def update_content(content: hashlib._Hash, chunk: Sequence[Incoming]) -> None:
     """Add the items to the hash; NUL can stand in neither keys nor JSON text, so it keeps them apart."""
-    parts = [part for item in chunk for part in (item.key, item.payload, item.sha256 or "")]
-    content.update("\0".join([*parts, ""]).encode())
+    parts = [[item.key for item in chunk], [item.payload for item in chunk]]
+    if any(item.sha256 for item in chunk):
+        parts.append([item.sha256 or "" for item in chunk])
+    content.update("\0".join(chain(*parts, ("",))).encode())

@@ -136,17 +136,22 @@ class Loading:
         if not items:
             return duplicates
         first = tx.reserve_item_ids(len(items))
-        rows = [(first + n, part.no, item.position, item.key, organization) for n, item in enumerate(items)]
+        rows = [(number, part.no, item.position, item.key, organization) for number, item in enumerate(items, first)]
         inserted = tx.bulk("insert_items", rows)
-        stored = list(enumerate(items, first))
+        numbers: Sequence[int] = range(first, first + len(items))
+        stored = items
         if inserted != len(items):
             own, twins = self._twins(tx, part, items, first)
             duplicates += twins
-            stored = [(number, item) for number, item in enumerate(items, first) if number in own]
-        tx.bulk("insert_item_data", [(number, item.payload, item.file) for number, item in stored])
+            stored = [item for number, item in zip(numbers, items, strict=True) if number in own]
+            numbers = [number for number in numbers if number in own]
+        tx.bulk(
+            "insert_item_data",
+            [(number, item.payload, item.file) for number, item in zip(numbers, stored, strict=True)],
+        )
         part.total += inserted
         self._explicit = self._explicit and items[0].explicit_key
-        self._memory.note(tx, stored)
+        self._memory.note(tx, zip(numbers, stored, strict=True))
         return duplicates
 
     def _twins(self, tx: Tx, part: _Part, items: list[Incoming], first: int) -> tuple[set[int], list[Duplicate]]:
@@ -320,12 +325,14 @@ class Loading:
 
 
 def abort_abandoned(engine: Engine) -> int:
-    """Delete loads whose process is gone. Returns how many."""
+    """Delete loads (and go on deleting batches) whose process is gone; what takes too long is left for the next pass, for
+    a worker that calls this has other things to do. Returns how many."""
     with engine.read() as tx:
         loads = tx.all("abandoned_loads")
     gone = [no for no, loader in loads if not engine.alive(loader)]
+    deadline = time.monotonic() + _PATIENCE
     for no in gone:
-        delete_batch(engine, no)
+        delete_batch(engine, no, deadline=deadline)
     return len(gone)
 
 
