@@ -325,14 +325,12 @@ class Loading:
 
 
 def abort_abandoned(engine: Engine) -> int:
-    """Delete loads (and go on deleting batches) whose process is gone; what takes too long is left for the next pass, for
-    a worker that calls this has other things to do. Returns how many."""
+    """Delete loads whose process is gone. Returns how many."""
     with engine.read() as tx:
         loads = tx.all("abandoned_loads")
     gone = [no for no, loader in loads if not engine.alive(loader)]
-    deadline = time.monotonic() + _PATIENCE
     for no in gone:
-        delete_batch(engine, no, deadline=deadline)
+        delete_batch(engine, no)
     return len(gone)
 
 
