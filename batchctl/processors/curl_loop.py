@@ -85,13 +85,15 @@ class CurlLoop:
                     os.eventfd_read(self._bell)
                 else:
                     self._multi.socket_action(file, _curl_events(events))
-            if self._due is not None and self._due <= time.monotonic():
-                self._due = None
-                self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            # In this order an answer leads to the next request before the sockets are looked at again.
+            self._collect()
             for _ in range(len(self._calls)):
                 call, args = self._calls.popleft()
                 _guarded(call, *args)
-            self._collect()
+            if self._due is not None and self._due <= time.monotonic():
+                self._due = None
+                self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+                self._collect()  # what failed at once: no socket would tell
         self._close()
 
     def _pause(self) -> float:

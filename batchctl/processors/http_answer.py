@@ -6,7 +6,6 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from email.message import Message
 from http import HTTPStatus
 from typing import Any
 
@@ -93,6 +92,8 @@ def decode_body(raw: bytes, content_type: str | None) -> Any:
 def _content_type(text: str | None) -> tuple[str, str]:
     if text == "application/json" or not text:  # most answers: no need for the parser
         return text or "", "utf-8"
+    from email.message import Message
+
     message = Message()
     message["content-type"] = text
     return message.get_content_type() if "/" in text else "", str(message.get_param("charset") or "utf-8")

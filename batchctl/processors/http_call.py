@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchctl.config.structs import HttpSpec, ProcessorConfig
 from batchctl.masking import Masker
@@ -20,6 +19,9 @@ from batchctl.processors.http_errors import explain
 from batchctl.processors.http_request import Request, RequestBuilder
 from batchctl.processors.http_rules import Rules
 from batchctl.template import TemplateError, scope
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _MESSAGE = 400  # characters
 _LOGGED = 4096
@@ -43,6 +45,8 @@ class HttpCall:
     def check_file(self, attempt: Attempt) -> None:
         """Read the item's file beside the curl thread, then go on there."""
         if self._checkers is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._checkers = ThreadPoolExecutor(_CHECKERS, thread_name_prefix="http-file")
         assert attempt.item.file is not None
         future = self._checkers.submit(check, attempt.item.file)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +49,7 @@ class Client:
         self.careful = spec.on_unknown == "fail"
         self._spec = spec
         self._options: list[Option] | None = None
+        self._trust: list[Option] | None = None
 
     def send(self, request: Request, progress: Progress, ended: Ended) -> Exchange:
         """Start it. `ended` gets the answer, or a CurlFailure or RequestProblem. Raises those, or ProcessorProblem."""
@@ -68,10 +68,15 @@ class Client:
                 (pycurl.ACCEPT_ENCODING, ""),
                 (pycurl.USERAGENT, f"batchctl/{batchctl.__version__}"),
                 (pycurl.CONNECTTIMEOUT_MS, min(CONNECT_MS, max(1, int(self.timeout * 1000)))),
-                *_trust(self._spec.verify),
                 *_proxy(self._spec.proxy),
             ]
         return self._options
+
+    def trust(self) -> list[Option]:
+        """The same for what only https needs."""
+        if self._trust is None:
+            self._trust = _trust(self._spec.verify)
+        return self._trust
 
 
 class Exchange:
@@ -92,6 +97,8 @@ class Exchange:
 
     def start(self) -> None:
         options = self._client.options()
+        if self._request.url.startswith("https:"):
+            options = options + self._client.trust()
         self._lines, self._chunks, self._size = [], [], 0
         self._handle = handle = self._client.loop.handle()
         try:
@@ -221,6 +228,8 @@ def _trust(verify: bool | str) -> list[Option]:
         if not path.exists():
             raise ProcessorProblem(f"verify: there is no CA bundle {verify}")
         return [(pycurl.CAPATH, verify), (pycurl.CAINFO, None)] if path.is_dir() else [(pycurl.CAINFO, verify)]
+    import ssl
+
     system = ssl.get_default_verify_paths()  # heeds SSL_CERT_FILE and SSL_CERT_DIR
     options = [(pycurl.CAINFO, system.cafile)] if system.cafile else []
     return options + ([(pycurl.CAPATH, system.capath)] if system.capath else [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -186,6 +185,8 @@ def media_type(path: Path, item: Item) -> str:
     """What intake found by content for the item's own file; by suffix for others."""
     if item.file is not None and str(path) == item.file.path:
         return item.file.media_type
+    import mimetypes
+
     return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
 
 
