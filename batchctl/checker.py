@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -172,8 +173,7 @@ class Checker:
         except BatchctlError as error:
             self._failed(name, error)
         except Exception as error:  # noqa: BLE001 - the other phases are owed their turn
-            if journal.enabled(journal.DEBUG):
-                journal.log(journal.DEBUG, "fault", phase=name, error=repr(error))
+            journal.log(journal.DEBUG, "fault", phase=name, trace="".join(traceback.format_exception(error)))
             text = self._config.masker(f"internal error: {type(error).__name__}: {error}")
             hint = "this is a fault in batchctl; `batchctl check -vv` says more"
             self._failed(name, BatchctlError(text, hint=hint))
