@@ -53,6 +53,7 @@ LAYERS = {
         "schedule",
         "intake",
         "export",
+        "doctor",
         "why",
     },
     "screen": {"console"},

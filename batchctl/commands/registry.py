@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("init", "Set up", "Write a commented batchctl.yaml and create the store"),
     "config": ("config", "Set up", "Check, show or describe the config"),
     "schedule": ("schedule", "Set up", "The systemd units or crontab line that run check"),
+    "doctor": ("doctor", "Set up", "Look whether all is well, and how to mend what is not"),
     "enqueue": ("enqueue", "Work", "Put files or orders into the queue"),
     "try": ("try_", "Work", "Do one item now and show everything; stores nothing"),
     "run": ("run", "Work", "Drain the queue"),

@@ -103,6 +103,7 @@ class _Reader:
         self.folder = path.parent
         self.environ = environ
         self.report = Report(shown)
+        self.env_paths: list[Path] = []
 
     def read(self) -> Config | None:
         document = parse(locate.read(self.path, "config file"), self.report)
@@ -132,6 +133,7 @@ class _Reader:
 
     def _env_file(self, name: str) -> dict[str, str]:
         path = self.folder / Path(str(name)).expanduser()
+        self.env_paths.append(path)
         if not path.exists():
             self.report.add("warning", ("env_file",), f"the env_file {path} does not exist")
             return {}
@@ -213,6 +215,7 @@ class _Reader:
             warnings=tuple(str(problem) for problem in self.report.sorted("warning")),
             effective=self._effective(store, worker),
             absent=tuple(sorted(self.fill.absent)),
+            env_files=tuple(self.env_paths),
         )
 
     def _literals(self) -> Iterable[str]:

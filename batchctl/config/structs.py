@@ -212,6 +212,7 @@ class Config:
     warnings    what is odd but stops nothing; each with its place
     effective   what `config show` prints: as the user wrote it, defaults merged in, secrets masked
     absent      environment variables that it wants and that are not there
+    env_files   the files of `env_file`, absolute
     """
 
     folder: Path
@@ -230,3 +231,4 @@ class Config:
     warnings: tuple[str, ...] = ()
     effective: Mapping[str, Any] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
+    env_files: tuple[Path, ...] = ()

@@ -67,6 +67,12 @@ class Upkeep(Protocol):
     def space(self) -> tuple[int | None, int | None]:
         """Bytes that the store takes, and bytes that are free on its disk; None where that can't be told here."""
 
+    def examine(self) -> list[str]:
+        """What is damaged in it, in the database's words; [] where nothing is, or where only the server can tell."""
+
+    def about(self) -> str:
+        """What kind of database it is, and which version of what."""
+
     def shrink(self, seconds: float) -> bool:
         """Give free space back to the disk for about so many seconds, in steps that block nobody. True where nothing is
         left to give back."""

@@ -23,6 +23,14 @@ class PostgresUpkeep:
             row = self._connection().execute("SELECT pg_database_size(current_database())").fetchone()
         return (int(row[0]) if row else None), None
 
+    def examine(self) -> list[str]:
+        return []
+
+    def about(self) -> str:
+        with translated(self._url):
+            row = self._connection().execute("SELECT current_setting('server_version')").fetchone()
+        return f"PostgreSQL {row[0] if row else '?'}"
+
     def shrink(self, seconds: float) -> bool:  # noqa: ARG002 - autovacuum does it
         return True
 

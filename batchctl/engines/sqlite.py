@@ -17,6 +17,7 @@ from typing import Any
 from batchctl.announce import Announcer
 from batchctl.engines.base import Params, Row
 from batchctl.engines.fairlock import FairLock
+from batchctl.engines.filesystem import network_file_system
 from batchctl.engines.presence import Presence, alive, holder, take
 from batchctl.engines.sqlite_upkeep import SqliteUpkeep
 from batchctl.engines.statements import migrations, statements
@@ -86,6 +87,8 @@ class SqliteEngine:
     def __init__(self, path: Path, *, create: bool = False, readonly: bool = False) -> None:
         self.path = path
         self._readonly = readonly
+        if not readonly:
+            _refuse_network(path)
         with _translated(path):
             if create:
                 with _files_translated(path):
@@ -212,6 +215,16 @@ class SqliteEngine:
         self._connection.close()
         if self._lock is not None:
             self._lock.close()
+
+
+def _refuse_network(path: Path) -> None:
+    """SQLite loses its locks there, and then data."""
+    folder = next((parent for parent in path.parents if parent.is_dir()), path.parent)
+    if kind := network_file_system(folder):
+        raise StoreError(
+            f"{path}: lies on a network file system ({kind}), where a SQLite file gets damaged",
+            hint="name a file on a local disk as the store, or share the work by PostgreSQL: `store: postgresql://…`",
+        )
 
 
 def run_folder(path: Path) -> Path:

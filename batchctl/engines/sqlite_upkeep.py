@@ -36,6 +36,17 @@ class SqliteUpkeep:
                 size += self._path.with_name(self._path.name + suffix).stat().st_size
         return size, shutil.disk_usage(self._path.parent).free
 
+    def examine(self) -> list[str]:
+        """What is damaged: every page and index entry is looked at, about a second for a gigabyte."""
+        try:
+            found = [str(row[0]) for row in self._connection.execute("PRAGMA quick_check(10)")]
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
+
+    def about(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}, store version {self._number('user_version')}"
+
     def shrink(self, seconds: float) -> bool:
         """Give free pages back to the disk for about so many seconds, in steps that hold the lock for a moment each.
         True where there is nothing left to give back."""
