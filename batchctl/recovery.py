@@ -13,7 +13,7 @@ from batchctl import hosts
 from batchctl.engines import presence
 from batchctl.engines.base import Engine
 from batchctl.inflight import InFlight
-from batchctl.transitions import bulk, loading, recovering
+from batchctl.transitions import bulk, clock, loading, recovering
 from batchctl.transitions.recording import Settled
 
 
@@ -68,7 +68,8 @@ def recover(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
 
 
 def recover_workers(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
-    """Put back what dead workers held."""
+    """Put back what dead workers held; and put right what a clock that was set back has delayed."""
+    clock.set_back(engine)
     with engine.read() as tx:
         rows = tx.dicts("all_workers")
         ownerless = [worker_id for (worker_id,) in tx.all("ownerless_items") if worker_id != own]

@@ -188,3 +188,13 @@ def test_the_failure_rate_of_the_last_hour(program: Program, tmp_path: Path) -> 
     for item in program.queue.claim(10):
         program.queue.complete(item)
     assert open_alerts(program) == []
+
+
+def test_list_shows_what_is_open_and_check_says_so_with_v(program: Program, tmp_path: Path) -> None:
+    configure(tmp_path, CONFIG + "check: {alerts: {queue_depth: 1}}")
+    program.queue.add(2)
+    program("pause", "latest")
+    program("check")
+    assert "2 items are in the queue, more than 1; see `batchctl list" in program("list").err
+    assert "more than 1" not in program("--org", "acme", "list").err
+    assert "still: 2 items are in the queue" in program("check", "-v").err

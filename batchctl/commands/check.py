@@ -91,6 +91,10 @@ def _answer(shared: Globals, outcome: Outcome, duration_ms: int) -> None:
         console.warn(warning)
     for alert in outcome.raised:
         console.warn(_told(alert))
+    if shared.verbose:
+        known = [alert for alert in outcome.alerts if alert not in outcome.raised]
+        for alert in known:
+            console.note(f"still: {alert['message']}; {alert['hint']}", style="yellow")
     if not outcome.idle and (shared.verbose or console.interactive()):
         for alert in outcome.cleared:
             console.note(f"over: {alert['message']}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from batchctl import console
+from batchctl.commands.alert_lines import show_open_alerts
 from batchctl.commands.common import globals_of, moment
 from batchctl.errors import InvalidInput
 from batchctl.model import BatchStatus
@@ -62,6 +63,8 @@ def list_batches(
         console.note(f"{len(found)} of {console.plural(total, 'batch', 'batches')}; see --limit and --offset")
     elif store is not None and not found:
         console.note("no batches" if not (statuses or processor or since) else "no batch fits")
+    if store is not None:
+        show_open_alerts(shared, store)
 
 
 def _statuses(given: list[str]) -> list[str]:

@@ -1,0 +1,31 @@
+"""A clock that was set back must not make what waits for a retry wait for as much longer."""
+
+from __future__ import annotations
+
+from batchctl.engines.base import Engine
+from batchctl.transitions.common import event
+
+_AHEAD = 1_000  # ms by which clocks of one system never differ
+_CHUNK = 2_000
+
+
+def set_back(engine: Engine) -> int:
+    """Retries that follow a try which ended in what is now the future: from now on they wait as long as they were
+    meant to. Those tries are moved to the present, so that nothing is moved twice. Returns how many there were; looks
+    at a few rows only where there are none."""
+    now = engine.now()
+    with engine.read() as tx:
+        latest = tx.value("latest_try_of_retries")
+    if latest is None or latest <= now + _AHEAD:
+        return 0
+    moved = after = 0
+    while True:
+        with engine.write() as tx:
+            rows = tx.all("retries_of_future_tries", {"ahead": now + _AHEAD, "after": after, "limit": _CHUNK})
+            tx.many("move_retry", [(ended - now, number) for number, _, ended in rows])
+            tx.many("move_try", [(ended - now, ended - now, number, claim_no) for number, claim_no, ended in rows])
+            moved += len(rows)
+            if len(rows) < _CHUNK:
+                event(tx, "clock_set_back", now, count=moved)
+                return moved
+        after = rows[-1][0]
