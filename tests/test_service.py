@@ -40,9 +40,10 @@ def test_it_says_how_it_is(supervisor: tuple[socket.socket, str]) -> None:
     assert line.recv(1000).endswith(b"last")
 
 
-@pytest.mark.parametrize(("pid", "sent"), [("", True), (str(os.getpid()), True), ("1", False)])
-def test_the_watchdog_of_this_process_hears_it(supervisor: tuple[socket.socket, str], pid: str, sent: bool) -> None:
+@pytest.mark.parametrize(("whose", "sent"), [("nobody's", True), ("ours", True), ("another's", False)])
+def test_the_watchdog_of_this_process_hears_it(supervisor: tuple[socket.socket, str], whose: str, sent: bool) -> None:
     line, address = supervisor
+    pid = {"nobody's": "", "ours": str(os.getpid()), "another's": "1"}[whose]
     environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "180000000"} | ({"WATCHDOG_PID": pid} if pid else {})
     service = Service.of(environ)
     assert environ == {}
