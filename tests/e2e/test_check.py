@@ -245,6 +245,58 @@ def test_killed_while_it_finishes_what_was_interrupted(scene: Scene) -> None:
     audit(scene)
 
 
+def test_killed_while_it_recovers(scene: Scene) -> None:
+    """An orphan that ignores TERM holds recovery up; the next check begins anew."""
+    scene.enqueue([{"id": 1, "hold": "never", "holds": 1, "stubborn": True, "child": True}])
+    worker = scene.worker()
+    scene.holds(1)
+    kill9(worker)
+    first = check(scene)
+    locked(scene, "check")
+    kill9(first)
+    assert scene.states() == {"processing": 1}
+    answer = scene.cli.json("check")
+    assert (answer["recovered_items"], answer["drained"]["completed"]) == (1, 1)
+    audit(scene)
+
+
+def notify(scene: Scene, server: HttpServer) -> None:
+    """A target that wants every end and every alert."""
+    place = server.url.removeprefix("http://")
+    targets = [{"to": f"json://{place}/hook", "events": ["completed", "failed", "alert"]}]
+    scene.cli.config(f"{CONFIG}notifications: {json.dumps(targets)}\ncheck: {{alerts: {{queue_depth: 2}}}}\n")
+
+
+def test_killed_while_it_sends_messages(scene: Scene) -> None:
+    with HttpServer() as server:
+        notify(scene, server)
+        scene.enqueue(1)
+        server.script(Answer(hold=True))
+        first = check(scene)
+        server.wait(1)
+        kill9(first)
+        assert scene.states() == {"completed": 1}
+        answer = scene.cli.json("check")
+        assert (answer["notifications"], answer["drained"]) == ({"sent": 1, "failed": 0}, ZERO)
+        assert scene.cli.json("check")["notifications"] == {"sent": 0, "failed": 0}
+        audit(scene)
+
+
+def test_each_alert_is_one_message_when_raised_and_one_when_cleared(scene: Scene) -> None:
+    with HttpServer() as server:
+        notify(scene, server)
+        batch = scene.enqueue(3)
+        scene.cli.ok("pause", batch)
+        assert scene.cli.json("check")["notifications"]["sent"] == 1
+        assert scene.cli.json("check")["notifications"]["sent"] == 0
+        assert b"more than 2" in server.requests[-1].body
+        scene.cli.ok("cancel", batch, "-y")
+        assert scene.cli.json("check")["notifications"]["sent"] == 1
+        assert len(server.requests) == 2
+        scene.cli.ok("check")
+        assert len(server.requests) == 2
+
+
 def test_a_signal_ends_it_and_items_go_back(scene: Scene) -> None:
     scene.cli.config(CONFIG.replace("grace: 30s", "grace: 0s"))
     scene.enqueue([{"id": 1, "hold": "never", "holds": 1}])
