@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from servers import free_port
 
 DEADLINE = 30.0
 PASSWORD = "s3cret-pass/word"  # noqa: S105 - of a server that lives for one test
@@ -53,7 +54,7 @@ class MailServer:
         if not hold:
             self._released.set()
         self._server = Controller(
-            self, hostname="127.0.0.1", port=0, authenticator=self._authenticate, auth_require_tls=False
+            self, hostname="127.0.0.1", port=free_port(), authenticator=self._authenticate, auth_require_tls=False
         )
 
     def __enter__(self) -> Self:
@@ -68,7 +69,7 @@ class MailServer:
 
     @property
     def port(self) -> int:
-        port: int = self._server.server.sockets[0].getsockname()[1]
+        port: int = self._server.port
         return port
 
     def url(self, rest: str = "", password: str = "${SMTP_PASSWORD|url}") -> str:  # noqa: S107 - a reference to one
@@ -96,7 +97,8 @@ class MailServer:
             return list(self._mails)
 
     def _authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:  # noqa: ARG002 - the library's signature
-        return AuthResult(success=data.password == PASSWORD.encode())
+        right = data.password == PASSWORD.encode()
+        return AuthResult(success=right, handled=right)  # not handled: the library says that it was refused
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802, ARG002 - the library asks for it
         import asyncio

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -41,6 +43,20 @@ class _Listener(logging.Handler):
             _heard.lines.append(text.removeprefix(_REASON))
 
 
+_loading = threading.Lock()
+
+
+def _apprise() -> ModuleType:
+    """The library with its plugins, loaded once: some of them warn of what later versions of Python will lack."""
+    with _loading, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import apprise
+
+        _listen()
+        apprise.Apprise.instantiate("json://localhost")
+        return apprise
+
+
 @cache
 def _listen() -> None:
     """Once: hear what Apprise logs, and the answers that come to `requests`, through which it speaks HTTP."""
@@ -63,7 +79,10 @@ def _listen() -> None:
 
 @contextmanager
 def _hearing() -> Iterator[_Heard]:
-    _listen()
+    """What is said in this thread meanwhile. May stand within itself."""
+    if _heard.lines is not None:
+        yield _heard
+        return
     _heard.lines, _heard.answers = [], []
     try:
         yield _heard
@@ -73,8 +92,7 @@ def _hearing() -> Iterator[_Heard]:
 
 def deliver(url: str, message: Message) -> None:
     """Raises Undelivered."""
-    import apprise
-
+    apprise = _apprise()
     with _hearing() as heard:
         plugin = make(url, message)
         plain = plugin.notify_format == apprise.NotifyFormat.TEXT
@@ -92,8 +110,7 @@ def deliver(url: str, message: Message) -> None:
 
 def make(url: str, message: Message) -> Any:
     """Apprise's object for the URL. Raises Undelivered (final) where it makes no sense to Apprise."""
-    import apprise
-
+    apprise = _apprise()
     with _hearing() as heard:
         plugin: Any = apprise.Apprise.instantiate(_completed(url, message), asset=_asset())
         if plugin is None:
@@ -105,9 +122,7 @@ def make(url: str, message: Message) -> Any:
 
 @cache
 def _asset() -> Any:
-    import apprise
-
-    return apprise.AppriseAsset(app_id="batchctl", app_desc="batchctl", app_url="", async_mode=False)
+    return _apprise().AppriseAsset(app_id="batchctl", app_desc="batchctl", app_url="", async_mode=False)
 
 
 def _completed(url: str, message: Message) -> str:
