@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from batchctl import hosts
+from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Presence, Tx
 from batchctl.errors import StoreError, StoreFull, StoreReadOnly
 from batchctl.inflight import InFlight
@@ -41,9 +42,13 @@ class Membership:
         with self._made():
             self._presence = self._engine.presence(self.id)
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            with self._engine.write() as tx:
-                self._insert(tx)
+            self._join()
         return self
+
+    @again
+    def _join(self) -> None:
+        with self._engine.write(shared=True) as tx:
+            self._insert(tx)
 
     @contextmanager
     def _made(self) -> Iterator[None]:
@@ -111,11 +116,15 @@ class Membership:
     ) -> None:
         self.inflight.close()
         try:
-            with self._engine.write() as tx:
-                if not tx.all("held_by_worker", {"worker_id": self.id}):
-                    tx.run("delete_worker", {"id": self.id})
+            self._go()
         finally:
             self._clear()
+
+    @again
+    def _go(self) -> None:
+        with self._engine.write(shared=True) as tx:
+            if not tx.all("held_by_worker", {"worker_id": self.id}):
+                tx.run("delete_worker", {"id": self.id})
 
     def _clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

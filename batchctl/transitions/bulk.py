@@ -11,10 +11,11 @@ import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.errors import UsageError
 from batchctl.model import ItemState
@@ -78,43 +79,61 @@ def _presence(engine: Engine) -> Iterator[str]:
 def cancel_batch(engine: Engine, batch_no: int, actor: str | None) -> int:
     """End all that waits and tell what runs. Returns how many items ended at once; 0 where the batch was finished."""
     with _presence(engine) as token:
-        with engine.write() as tx:
-            now = engine.now()
-            row = tx.one("begin_cancel", {"no": batch_no, "now": now, "loader": token})
-            if row is None:
-                return 0
-            tx.run("gate_cancel", {"no": batch_no})
-            told = tx.run("tell_held_of_batch", {"no": batch_no})
-            tx.run("raise_control")
-            event(tx, "cancel", now, organization=row[0], batch_no=batch_no, actor=actor, detail={"running": told})
-        return _cancel_rest(_Act(engine, batch_no, "cancel", token))
+        act = _Act(engine, batch_no, "cancel", token)
+        return _cancel_rest(act) if _begin_cancel(act, actor) else 0
+
+
+@again
+def _begin_cancel(act: _Act, actor: str | None) -> bool:
+    with act.engine.write() as tx:
+        now = act.engine.now()
+        row = tx.one("begin_cancel", {"no": act.batch_no, "now": now, "loader": act.token})
+        if row is None:
+            return False
+        tx.run("gate_cancel", {"no": act.batch_no})
+        told = tx.run("tell_held_of_batch", {"no": act.batch_no})
+        tx.run("raise_control")
+        event(tx, "cancel", now, organization=row[0], batch_no=act.batch_no, actor=actor, detail={"running": told})
+        return True
 
 
 def _cancel_rest(act: _Act) -> int:
     ended = 0
-    while True:
-        with act.engine.write() as tx:
-            if not act.ours(tx):
-                return ended
-            now = act.engine.now()
-            params = {"no": act.batch_no, "now": now, "limit": _CHUNK}
-            chunk = tx.run("cancel_pending", params)
-            if chunk < _CHUNK:
-                chunk += tx.run("cancel_suspects", params) + tx.run("cancel_waiting", params)
-            if not chunk:
-                act.end(tx)
-                return ended
+    while chunk := _cancel_some(act):
+        ended += chunk
+    return ended
+
+
+@again
+def _cancel_some(act: _Act) -> int:
+    with act.engine.write() as tx:
+        if not act.ours(tx):
+            return 0
+        now = act.engine.now()
+        params = {"no": act.batch_no, "now": now, "limit": _CHUNK}
+        chunk = tx.run("cancel_pending", params)
+        if chunk < _CHUNK:
+            chunk += tx.run("cancel_suspects", params) + tx.run("cancel_waiting", params)
+        if chunk:
             change_counts(tx, act.batch_no, Counter({ItemState.CANCELLED: chunk}), now)
-            ended += chunk
+        else:
+            act.end(tx)
+        return chunk
 
 
 def cancel_items(engine: Engine, item_ids: Collection[int], actor: str | None) -> int:
     """Cancel single items: what waits ends at once, what runs is told. Returns how many ended at once."""
     ended, left = 0, iter(item_ids)
     while chunk := list(islice(left, _CHUNK)):
-        with engine.write() as tx:
-            ended += sum(_cancel_item(tx, number, actor, engine.now()) for number in chunk)
-            tx.run("raise_control")
+        ended += _cancel_chunk(engine, chunk, actor)
+    return ended
+
+
+@again
+def _cancel_chunk(engine: Engine, item_ids: list[int], actor: str | None) -> int:
+    with engine.write() as tx:
+        ended = sum(_cancel_item(tx, number, actor, engine.now()) for number in item_ids)
+        tx.run("raise_control")
     return ended
 
 
@@ -128,7 +147,7 @@ def _cancel_item(tx: Tx, number: int, actor: str | None, now: int) -> bool:
     return True
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Retry:
     """A retry and how far it has come; stored with the batch, so that recovery goes on from there.
 
@@ -186,13 +205,19 @@ def retry(
     if not _any(engine, batch_no, plan):
         return 0
     with _presence(engine) as token:
-        with engine.write() as tx:
-            if not tx.run("begin_retry", {"no": batch_no, "detail": plan.detail(), "loader": token}):
-                raise UsageError(
-                    "the batch is being cancelled or retried by another command", hint="try again when that is done"
-                )
-            open_group(tx, batch_no, engine.now())
-        return _retry_rest(_Act(engine, batch_no, "retry", token), plan)
+        act = _Act(engine, batch_no, "retry", token)
+        _begin_retry(act, plan)
+        return _retry_rest(act, plan)
+
+
+@again
+def _begin_retry(act: _Act, plan: _Retry) -> None:
+    with act.engine.write() as tx:
+        if not tx.run("begin_retry", {"no": act.batch_no, "detail": plan.detail(), "loader": act.token}):
+            raise UsageError(
+                "the batch is being cancelled or retried by another command", hint="try again when that is done"
+            )
+        open_group(tx, act.batch_no, act.engine.now())
 
 
 def _any(engine: Engine, batch_no: int, plan: _Retry) -> bool:
@@ -204,22 +229,32 @@ def _any(engine: Engine, batch_no: int, plan: _Retry) -> bool:
 
 
 def _retry_rest(act: _Act, plan: _Retry) -> int:
-    chosen = plan.selection.params()
     while True:
-        with act.engine.read() as tx:  # the search may be long: it must not hold the write lock
-            page = tx.all("retriable_items", chosen | {"no": act.batch_no, "after": plan.after, "limit": _CHUNK})
-        with act.engine.write() as tx:
-            ours = act.ours(tx)
-            if ours and page:
-                found = tx.all("still_retriable", chosen | {"ids": json.dumps([row[0] for row in page])})
-                _send_back(tx, act, plan, [row for row in found if plan.wants(row[2])])
-                plan.after = page[-1][0]
-                tx.run("note_bulk_progress", {"no": act.batch_no, "detail": plan.detail()})
-                continue
-            _note_retry(tx, act, plan)
-            if ours:
-                act.end(tx)
+        further = _retry_some(act, plan)
+        if further is None:
             return plan.count
+        plan = further
+
+
+@again
+def _retry_some(act: _Act, plan: _Retry) -> _Retry | None:
+    """One chunk. Returns how far the retry has come now; None where it is done."""
+    chosen = plan.selection.params()
+    with act.engine.read() as tx:  # the search may be long: it must not hold the write lock
+        page = tx.all("retriable_items", chosen | {"no": act.batch_no, "after": plan.after, "limit": _CHUNK})
+    with act.engine.write() as tx:
+        ours = act.ours(tx)
+        if ours and page:
+            found = tx.all("still_retriable", chosen | {"ids": json.dumps([row[0] for row in page])})
+            wanted = [row for row in found if plan.wants(row[2])]
+            _send_back(tx, act, plan, wanted)
+            further = replace(plan, after=page[-1][0], count=plan.count + len(wanted))
+            tx.run("note_bulk_progress", {"no": act.batch_no, "detail": further.detail()})
+            return further
+        _note_retry(tx, act, plan)
+        if ours:
+            act.end(tx)
+        return None
 
 
 def _send_back(tx: Tx, act: _Act, plan: _Retry, rows: list[Row]) -> None:
@@ -239,7 +274,6 @@ def _send_back(tx: Tx, act: _Act, plan: _Retry, rows: list[Row]) -> None:
     change = Counter({state: -number for state, number in taken.items()})
     change_counts(tx, act.batch_no, change, act.engine.now())
     wake(tx, [act.batch_no])
-    plan.count += len(rows)
 
 
 def _note_retry(tx: Tx, act: _Act, plan: _Retry) -> None:
@@ -262,12 +296,20 @@ def _finish(engine: Engine, left: list[Row]) -> int:
         if engine.alive(gone):
             continue
         with _presence(engine) as token:
-            with engine.write() as tx:  # it may have ended since we looked, or somebody else goes on with it
-                row = tx.one("take_bulk_over", {"no": batch_no, "bulk": kind, "loader": token, "gone": gone})
+            act = _Act(engine, batch_no, kind, token)
+            row = _take_over(act, gone)
             if row is not None:
                 finished += 1
-                _go_on(_Act(engine, batch_no, kind, token), row[0])
+                _go_on(act, row[0])
     return finished
+
+
+@again
+def _take_over(act: _Act, gone: str) -> Row | None:
+    """The act's progress; None where it has ended since we looked, or somebody else goes on with it."""
+    with act.engine.write() as tx:
+        params = {"no": act.batch_no, "bulk": act.kind, "loader": act.token, "gone": gone}
+        return tx.one("take_bulk_over", params)
 
 
 def _go_on(act: _Act, detail: str) -> None:
@@ -278,6 +320,11 @@ def _go_on(act: _Act, detail: str) -> None:
     if not plan.bound:
         _retry_rest(act, plan)
         return
+    _give_up(act, plan)
+
+
+@again
+def _give_up(act: _Act, plan: _Retry) -> None:
     with act.engine.write() as tx:
         if act.ours(tx):
             _note_retry(tx, act, plan)

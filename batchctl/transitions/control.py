@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from batchctl.engines.again import again
 from batchctl.engines.base import Engine
 from batchctl.model import BatchStatus, Priority
 from batchctl.transitions.common import event, open_group
@@ -30,6 +31,7 @@ def resume(engine: Engine, batch_nos: Iterable[int], actor: str | None) -> int:
     return sum(_each(engine, no, "resume_batch", "resumed", actor, {}) for no in batch_nos)
 
 
+@again
 def _each(engine: Engine, no: int, statement: str, name: str, actor: str | None, values: dict[str, Any]) -> int:
     with engine.write() as tx:
         now = engine.now()
@@ -42,6 +44,7 @@ def _each(engine: Engine, no: int, statement: str, name: str, actor: str | None,
         return changed
 
 
+@again
 def pause_processor(engine: Engine, name: str, until: int | None, actor: str | None) -> None:
     """No new claims for the processor; the name `*` means all of them."""
     with engine.write() as tx:
@@ -53,7 +56,13 @@ def pause_processor(engine: Engine, name: str, until: int | None, actor: str | N
 def resume_processor(engine: Engine, name: str, actor: str | None) -> bool:
     """Ends a pause and forgets that the processor was broken. With `*` everything that is paused goes on."""
     if name == EVERYTHING:
-        _resume_batches(engine)
+        while _resume_batches(engine):
+            pass
+    return _resume_processor(engine, name, actor)
+
+
+@again
+def _resume_processor(engine: Engine, name: str, actor: str | None) -> bool:
     with engine.write() as tx:
         now = engine.now()
         names = [name]
@@ -68,17 +77,18 @@ def resume_processor(engine: Engine, name: str, actor: str | None) -> bool:
         return changed > 0
 
 
-def _resume_batches(engine: Engine) -> None:
-    while True:
-        with engine.write() as tx:
-            batches = tx.all("paused_batches", {"limit": _CHUNK})
-            for (no,) in batches:
-                tx.run("resume_batch", {"no": no})
-                open_group(tx, no, engine.now())
-        if not batches:
-            return
+@again
+def _resume_batches(engine: Engine) -> int:
+    """Some of those that are paused. Returns how many."""
+    with engine.write() as tx:
+        batches = tx.all("paused_batches", {"limit": _CHUNK})
+        for (no,) in batches:
+            tx.run("resume_batch", {"no": no})
+            open_group(tx, no, engine.now())
+    return len(batches)
 
 
+@again
 def alter(
     engine: Engine,
     batch_no: int,

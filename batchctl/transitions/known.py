@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.model import Incoming
 from batchctl.transitions.fingerprints import fingerprint
@@ -25,21 +26,25 @@ class Memory:
 
     def begin(self, engine: Engine) -> None:
         """Note what the processor has, in chunks, unless that was done before."""
+        after: int | None = 0
+        while after is not None:
+            after = self._note_existing(engine, after)
+
+    @again
+    def _note_existing(self, engine: Engine, after: int) -> int | None:
+        """One chunk of items behind that number. Returns the last of them; None where all is noted."""
+        with engine.read() as tx:  # the search may be long: it must not hold the write lock
+            if tx.value("processor_remembers", {"processor": self.processor}):
+                return None
+            rows, newest = self._existing(tx, after), tx.value("last_item_id") or 0
         with engine.write() as tx:
-            tx.run("ensure_processor", {"processor": self.processor})
-        after = 0
-        while True:
-            with engine.read() as tx:  # the search may be long: it must not hold the write lock
-                if tx.value("processor_remembers", {"processor": self.processor}):
-                    return
-                rows, newest = self._existing(tx, after), tx.value("last_item_id") or 0
-            with engine.write() as tx:
-                rows = rows or self._existing(tx, newest)  # only what came since we looked
-                if not rows:
-                    tx.run("remember_processor", {"processor": self.processor})
-                    return
-                tx.bulk("insert_seen", [self._seen(row) for row in rows])
-            after = rows[-1][0]
+            rows = rows or self._existing(tx, newest)  # only what came since we looked
+            if not rows:
+                tx.run("ensure_processor", {"processor": self.processor})
+                tx.run("remember_processor", {"processor": self.processor})
+                return None
+            tx.bulk("insert_seen", [self._seen(row) for row in rows])
+        return int(rows[-1][0])
 
     def _existing(self, tx: Tx, after: int) -> list[Row]:
         return tx.all("remember_existing", {"processor": self.processor, "after": after, "limit": _CHUNK})
@@ -53,7 +58,8 @@ class Memory:
         """These items are in the queue from now on, where the processor remembers at all."""
         if not tx.value("processor_remembers", {"processor": self.processor}):
             return
-        rows = [(self.processor, self.organization, _mark(item), number) for number, item in items]
+        marks = sorted((_mark(item), number) for number, item in items)  # one order for all who do this at once
+        rows = [(self.processor, self.organization, mark, number) for mark, number in marks]
         tx.many("forget_gone", rows)
         tx.bulk("insert_seen", rows)
 

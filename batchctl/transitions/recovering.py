@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Row
 from batchctl.model import AttemptOutcome, ItemError, ItemState
 from batchctl.transitions.common import event
@@ -28,24 +29,34 @@ def release_worker(
     """
     released = 0
     while True:
-        with engine.write() as tx:
-            now = engine.now()
-            rows = tx.all("held_details", {"worker_id": worker_id, "limit": _CHUNK})
-            settled = [_released(row, started, max_crashes, now) for row in rows]
-            for one, row in zip(settled, rows, strict=True):
-                if one.outcome is AttemptOutcome.CRASHED:
-                    tx.run("mark_suspect", {"id": one.item_id, "alone": int(row[4])})
-            ours = record(tx, worker_id, settled, now)
-            released += len(rows)
-            if len(rows) < _CHUNK:
-                tx.run("delete_worker", {"id": worker_id})
-                if released:
-                    event(tx, "recovered", now, actor=worker_id, count=released)
+        count, ours = _release_some(engine, worker_id, started, max_crashes, released)
+        released += count
         for one in ours:
             if on_failed is not None and one.state is ItemState.FAILED:
                 on_failed(one)
-        if len(rows) < _CHUNK:
+        if count < _CHUNK:
             return released
+
+
+@again
+def _release_some(
+    engine: Engine, worker_id: str, started: frozenset[tuple[int, int]] | None, max_crashes: int, before: int
+) -> tuple[int, list[Settled]]:
+    """(how many, those that were still held); with the last of them the worker's row goes. `before`: so many went
+    already."""
+    with engine.write() as tx:
+        now = engine.now()
+        rows = tx.all("held_details", {"worker_id": worker_id, "limit": _CHUNK})
+        settled = [_released(row, started, max_crashes, now) for row in rows]
+        for one, row in zip(settled, rows, strict=True):
+            if one.outcome is AttemptOutcome.CRASHED:
+                tx.run("mark_suspect", {"id": one.item_id, "alone": int(row[4])})
+        ours = record(tx, worker_id, settled, now)
+        if len(rows) < _CHUNK:
+            tx.run("delete_worker", {"id": worker_id})
+            if before + len(rows):
+                event(tx, "recovered", now, actor=worker_id, count=before + len(rows))
+    return len(rows), ours
 
 
 def _released(row: Row, started: frozenset[tuple[int, int]] | None, max_crashes: int, now: int) -> Settled:
@@ -67,6 +78,7 @@ def _released(row: Row, started: frozenset[tuple[int, int]] | None, max_crashes:
     )
 
 
+@again
 def hand_back(engine: Engine, worker_id: str, claims: list[tuple[int, int]]) -> None:
     """Items that the store gives to a living worker which does not know them go back unspent."""
     wanted = frozenset(claims)
