@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ class Cli:
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    store: str | None = None  # stands in every config instead of a file in the folder
 
     def environment(self, **extra: str) -> dict[str, str]:
         base = {
@@ -77,6 +79,8 @@ class Cli:
 
     def config(self, text: str) -> Path:
         """Writes `batchctl.yaml` in the folder."""
+        if self.store is not None:
+            text = re.sub(r"^store: \S+\.db$", f"store: {json.dumps(self.store)}", text, flags=re.MULTILINE)
         path = self.folder / "batchctl.yaml"
         path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
@@ -105,3 +109,8 @@ def program(
     """The program called in this process, on every engine."""
     with program_in(tmp_path, monkeypatch, capsys, database.url) as program:
         yield program
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: beside them the others run, and nobody waits for them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

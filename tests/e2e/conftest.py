@@ -41,9 +41,9 @@ def file_scene(cli: Cli) -> Iterator[Scene]:
 
 def _scene(cli: Cli, database: Database) -> Iterator[Scene]:
     shutil.copy(HERE / "deed.py", cli.folder / "deed.py")
+    if database.path is None:
+        cli.store = database.url
     cli.config(CONFIG)
-    if database.path is None:  # stronger than the config, which names a file
-        cli.env["BATCHCTL_STORE"] = database.url
     here = Scene(cli, database)
     yield here
     here.close()

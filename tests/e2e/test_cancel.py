@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from e2e.conftest import CONFIG
 from e2e.kit import Scene, audit, eventually, finish
 
 
@@ -61,7 +62,7 @@ def test_what_was_cancelled_can_be_taken_back(scene: Scene) -> None:
 
 
 def test_a_retry_that_waits_ends_at_once(scene: Scene) -> None:
-    scene.cli.config((scene.folder / "batchctl.yaml").read_text().replace("base: 50ms", "base: 1h").replace("1s", "2h"))
+    scene.cli.config(CONFIG.replace("base: 50ms", "base: 1h").replace("max: 1s", "max: 2h"))
     batch = scene.enqueue([{"id": 1, "fail": 1}], processor="stubborn")
     worker = scene.worker()
     eventually(lambda: scene.states() == {"waiting": 1})

@@ -51,7 +51,8 @@ def test_functions_survive_it_while_hundreds_are_claimed_and_recorded(scene: Sce
         _kill_when(scene, ["-j", "2"], "called", len(scene.lines("called")) + dice.randint(1, 900), dice.random() / 20)
     scene.drain("-j", "2")
     assert scene.states() == {"completed": 6_000}
-    wrong = "SELECT count(*) FROM items i JOIN item_results r ON r.item_id = i.id WHERE r.result <> i.position"
+    wrong = """SELECT count(*) FROM items i JOIN item_results r ON r.item_id = i.id
+               WHERE r.result <> CAST(i.position AS TEXT)"""
     assert scene.value(wrong) == 0
     calls = [tuple(line.split()) for line in scene.lines("called")]
     assert set(calls) == {

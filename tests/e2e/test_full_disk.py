@@ -122,19 +122,19 @@ def test_a_worker_that_gives_up_loses_nothing(small: Scene) -> None:
     audit(small)
 
 
-def test_a_limit_on_file_sizes_is_a_full_disk_too(scene: Scene) -> None:
-    scene.enqueue(1)
-    (scene.folder / "many.jsonl").write_text("".join(f'{{"id": {n}}}\n' for n in range(20_000)))
+def test_a_limit_on_file_sizes_is_a_full_disk_too(file_scene: Scene) -> None:
+    file_scene.enqueue(1)
+    (file_scene.folder / "many.jsonl").write_text("".join(f'{{"id": {n}}}\n' for n in range(20_000)))
     enqueue = [sys.executable, "-m", "batchctl", "enqueue", "orders", "many.jsonl", "-p", "deed"]
     limited = ["sh", "-c", 'ulimit -f 1000 && exec "$@"', "sh", *enqueue]
     done = subprocess.run(
-        limited, cwd=scene.folder, env=scene.cli.environment(), capture_output=True, text=True, check=False
+        limited, cwd=file_scene.folder, env=file_scene.cli.environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 5, done.stderr
     assert "hint: " in done.stderr
-    assert scene.cli.json("list")["total"] == 1
-    assert scene.drain()["completed"] == 1
-    audit(scene)
+    assert file_scene.cli.json("list")["total"] == 1
+    assert file_scene.drain()["completed"] == 1
+    audit(file_scene)
 
 
 def test_nothing_is_started_while_the_disk_has_too_little(scene: Scene) -> None:

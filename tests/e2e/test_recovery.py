@@ -127,7 +127,7 @@ def test_a_worker_takes_over_from_one_that_dies_beside_it(scene: Scene) -> None:
     heir = scene.worker("-j", "2")
     scene.holds(3)
     kill9(dying)
-    eventually(lambda: scene.value("SELECT count(*) FROM items WHERE suspect") == 2, "two suspects")
+    eventually(lambda: scene.value("SELECT count(*) FROM items WHERE suspect = 1") == 2, "two suspects")
     scene.touch("go")
     finish(heir, 0)
     assert scene.states() == {"completed": 3}
