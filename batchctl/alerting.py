@@ -11,6 +11,7 @@ from batchctl import alerts, recovery
 from batchctl.alerts import Condition, Facts, OpenBatch
 from batchctl.announce import Alert
 from batchctl.config import Config, inline
+from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Tx
 from batchctl.transitions.alerts import Open, clear_alert, open_alerts, raise_alert, watch, watched
 
@@ -47,6 +48,11 @@ def look(engine: Engine, config: Config) -> Changes:
     found = alerts.judge(view.facts, config.check.alerts)
     if not view.news and _keys(known) == {(one.name, one.subject) for one in found}:
         return Changes((), (), tuple(known))
+    return _change(engine, view, found, now)
+
+
+@again
+def _change(engine: Engine, view: _View, found: list[Condition], now: int) -> Changes:
     with engine.write() as tx:
         for name, marks in view.marks.items():
             watch(tx, name, marks, now)

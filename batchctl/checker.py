@@ -18,6 +18,7 @@ from typing import Any
 
 from batchctl import alerting, hosts, idle, journal, recovery
 from batchctl.config import Config, inline
+from batchctl.engines.again import again
 from batchctl.engines.base import Presence
 from batchctl.errors import BatchctlError
 from batchctl.pings import Monitor
@@ -256,6 +257,7 @@ class Checker:
         finally:
             drain.leave()
 
+    @again
     def _work_is_due(self) -> bool:
         """With gates brought up to date first: a processor may have been mended, or broken, in the config."""
         now = self._engine.now()
@@ -297,9 +299,13 @@ class Checker:
         with self._engine.read() as tx:
             left = tx.all("batches_to_end")
         for (no,) in left:
-            with self._engine.write() as tx:
-                change_counts(tx, no, Counter(), self._engine.now())
+            self._finish_batch(no)
             journal.log(journal.WARNING, "batch_ended", number=no)
+
+    @again
+    def _finish_batch(self, no: int) -> None:
+        with self._engine.write() as tx:
+            change_counts(tx, no, Counter(), self._engine.now())
 
     def _notify(self) -> None:
         from batchctl.notify import send_due
@@ -312,8 +318,7 @@ class Checker:
     def _clean(self) -> None:
         from batchctl.retention import clean
 
-        if any(age is not None for age in self._config.check.retention.values()):
-            self.outcome.deleted = clean(self._store, self._config, deadline=self._soon()).batches
+        self.outcome.deleted = clean(self._store, self._config, deadline=self._soon()).batches
 
     def _soon(self) -> float:
         """Until when a phase may begin something more, by the monotonic clock: not much longer than the time budget."""

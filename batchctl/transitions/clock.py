@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from batchctl.engines.base import Engine
+from batchctl.engines.again import again
+from batchctl.engines.base import Engine, Row
 from batchctl.transitions.common import event
 
 _AHEAD = 1_000  # ms by which clocks of one system never differ
@@ -19,13 +20,17 @@ def set_back(engine: Engine) -> int:
     if latest is None or latest <= now + _AHEAD:
         return 0
     moved = after = 0
-    while True:
-        with engine.write() as tx:
-            rows = tx.all("retries_of_future_tries", {"ahead": now + _AHEAD, "after": after, "limit": _CHUNK})
+    while rows := _move(engine, now, after):
+        moved, after = moved + len(rows), rows[-1][0]
+    return moved
+
+
+@again
+def _move(engine: Engine, now: int, after: int) -> list[Row]:
+    with engine.write() as tx:
+        rows = tx.all("retries_of_future_tries", {"ahead": now + _AHEAD, "after": after, "limit": _CHUNK})
+        if rows:
             tx.many("move_retry", [(ended - now, number) for number, _, ended in rows])
             tx.many("move_try", [(ended - now, ended - now, number, claim_no) for number, claim_no, ended in rows])
-            moved += len(rows)
-            if len(rows) < _CHUNK:
-                event(tx, "clock_set_back", now, count=moved)
-                return moved
-        after = rows[-1][0]
+            event(tx, "clock_set_back", now, count=len(rows))
+        return rows
