@@ -250,3 +250,14 @@ def test_a_target_that_is_down_is_left_alone_for_a_while(store: Store, worker: W
     assert [one.target for one in claim(store)] == ["chat", "chat"]
     clock.advance(MINUTE)
     assert [one.target for one in claim(store)] == ["mail", "mail"]
+
+
+@pytest.mark.usefixtures("announcer")
+def test_a_clock_that_was_set_back_keeps_no_message_waiting(store: Store, worker: Worker, clock: Clock) -> None:
+    end_batch(store, worker)
+    clock.advance(-3_600_000)
+    (mail,) = claim(store, targets=["mail"])
+    record(store, Sent(mail, "down", clock() + MINUTE))
+    assert claim(store, targets=["mail"]) == []  # its pause counts by the clock as it is now
+    clock.advance(MINUTE)
+    assert [one.id for one in claim(store, targets=["mail"])] == [mail.id]

@@ -28,7 +28,7 @@ UPDATE outbox SET state = 'sending', worker_id = :sender, attempts = attempts + 
 WHERE state = 'due' AND id IN
       (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY target ORDER BY next_attempt_at, id) AS place
                        FROM outbox
-                       WHERE state = 'due' AND next_attempt_at <= :now
+                       WHERE state = 'due' AND (next_attempt_at <= :now OR attempts = 0 AND created_at > :now)
                          AND target IN (SELECT value FROM json_each(:targets)))
        WHERE place <= :each ORDER BY place, id LIMIT :limit)
 RETURNING id, batch_no, run_no, organization, event, target, message, attempts
@@ -65,8 +65,9 @@ UPDATE outbox SET state = 'due', next_attempt_at = :now, worker_id = NULL, claim
 WHERE state = 'sending' AND worker_id = :sender
 
 -- name: any_due_notice
+-- What was written in what is now the future, because the clock was set back, is due as well.
 SELECT EXISTS (SELECT 1 FROM outbox
-               WHERE state = 'due' AND next_attempt_at <= :now
+               WHERE state = 'due' AND (next_attempt_at <= :now OR attempts = 0 AND created_at > :now)
                  AND target IN (SELECT value FROM json_each(:targets)))
 
 -- name: notice_states
