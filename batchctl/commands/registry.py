@@ -40,6 +40,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pause": ("pause", "Act", "Stop new claims; what runs may finish"),
     "resume": ("resume", "Act", "Let paused work go on"),
     "set": ("set_", "Act", "Change a batch's priority, name or start time"),
+    "cleanup": ("cleanup", "Act", "Delete finished batches past retention, and orphaned files"),
+    "backup": ("backup", "Act", "A consistent copy of the store while work goes on"),
     "notify": ("notify", "Act", "Messages to people: test, list, send again"),
 }
 

@@ -28,7 +28,8 @@ def stats(
     since: Annotated[str, typer.Option(metavar="T", help="What ended since then: 24h, 7d, 02:00, a date.")] = "24h",
     form: Annotated[str, typer.Option("--format", metavar="F", help=f"{', '.join(_FORMATS)}.")] = "table",
     output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FILE", help="prometheus: write this file, whole or not at all.")
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE", help="prometheus: write this file, whole or not at all."),
     ] = None,
 ) -> None:
     """Show how much waits, how it went and how long it took, by processor, organization and user."""

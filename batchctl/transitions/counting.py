@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchctl.engines.base import Tx
+from batchctl.engines.again import again
+from batchctl.engines.base import Engine, Tx
 from batchctl.histogram import NONE, bucket_of
 from batchctl.model import AttemptOutcome
 
 if TYPE_CHECKING:
     from batchctl.transitions.recording import Settled
 
-MINUTE = 60_000
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000  # ms
 COMPLETED = AttemptOutcome.COMPLETED
 
 
@@ -41,3 +42,28 @@ def count_attempts(tx: Tx, settled: Iterable[Settled]) -> None:
     if counted:
         rows = [(*where, *sums) for where, sums in counted.items()]
         tx.run("count_attempts", {"rows": msgspec.json.encode(rows).decode()})
+
+
+def add_up_old(engine: Engine) -> None:
+    """Make hours of minutes that are older than two days, and days of hours that are older than sixty; an hour or a day
+    in one transaction."""
+    now = engine.now()
+    for step, age in ((HOUR, 2 * DAY), (DAY, 60 * DAY)):
+        while True:
+            where = {"before": now - age - (now - age) % step, "step": step}
+            if not _add_up(engine, where):
+                break
+
+
+@again
+def _add_up(engine: Engine, where: dict[str, int]) -> bool:
+    """Add up the oldest. False where there is nothing to add up."""
+    with engine.read() as tx:
+        oldest = tx.value("oldest_fine_minute", where)
+    if oldest is None:
+        return False
+    span = {"start": oldest - oldest % where["step"], "step": where["step"]}
+    with engine.write() as tx:
+        tx.run("add_up_minutes", span)
+        tx.run("drop_minutes", span)
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import string
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -17,6 +18,7 @@ from batchctl.transitions.deleting import delete_batch
 from batchctl.transitions.known import Memory
 
 CHUNK = 5_000
+_PATIENCE = 2.0  # seconds for loads that others have left behind
 _PARTS = 500  # of a --split in one commit: a batch costs more than an item
 _ALPHABET = string.ascii_lowercase + string.digits
 
@@ -325,12 +327,14 @@ class Loading:
 
 
 def abort_abandoned(engine: Engine) -> int:
-    """Delete loads whose process is gone. Returns how many."""
+    """Delete loads (and go on deleting batches) whose process is gone; what takes too long is left for the next pass,
+    for a worker that calls this has other things to do. Returns how many."""
     with engine.read() as tx:
         loads = tx.all("abandoned_loads")
     gone = [no for no, loader in loads if not engine.alive(loader)]
+    deadline = time.monotonic() + _PATIENCE
     for no in gone:
-        delete_batch(engine, no)
+        delete_batch(engine, no, deadline=deadline)
     return len(gone)
 
 

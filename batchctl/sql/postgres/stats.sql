@@ -36,3 +36,18 @@ SELECT b.no, b.processor, b.organization, b.submitter, b.created_at, b.paused, b
 FROM batches b
 WHERE b.status IN ('loading', 'deleting', 'pending', 'processing') AND b.status IN ('pending', 'processing')
   AND (:org::text IS NULL OR b.organization = :org)
+
+-- name: oldest_fine_minute
+SELECT min(minute) FROM attempt_minutes WHERE minute < :before::bigint AND minute % :step::bigint <> 0
+
+-- name: add_up_minutes
+INSERT INTO attempt_minutes (minute, processor, organization, submitter, outcome, bucket, attempts, took_ms)
+SELECT :start::bigint, processor, organization, submitter, outcome, bucket, sum(attempts), sum(took_ms)
+FROM attempt_minutes WHERE minute > :start::bigint AND minute < :start::bigint + :step::bigint
+GROUP BY processor, organization, submitter, outcome, bucket
+ON CONFLICT (minute, processor, organization, submitter, outcome, bucket)
+DO UPDATE SET attempts = attempt_minutes.attempts + excluded.attempts,
+              took_ms = attempt_minutes.took_ms + excluded.took_ms
+
+-- name: drop_minutes
+DELETE FROM attempt_minutes WHERE minute > :start::bigint AND minute < :start::bigint + :step::bigint

@@ -56,7 +56,8 @@ SELECT 1
 FROM seen s LEFT JOIN items i ON i.id = s.item_id LEFT JOIN batches b ON b.no = i.batch_no
 WHERE s.processor = :processor AND s.organization = :organization AND s.fingerprint = :fingerprint
   AND CASE WHEN i.id IS NULL THEN s.completed
-           WHEN b.status IN ('loading', 'deleting') THEN b.loader = :loader AND b.status = 'loading'
+           WHEN b.status = 'loading' THEN b.loader = :loader
+           WHEN b.status = 'deleting' THEN i.state = 'completed'
            ELSE i.state NOT IN ('failed', 'cancelled') END
 LIMIT 1
 
@@ -101,9 +102,6 @@ DELETE FROM batches WHERE no = :no
 -- name: begin_delete
 UPDATE batches SET status = 'deleting', completed_at = coalesce(completed_at, :now)
 WHERE no = :no AND status IN ('loading', 'deleting')
-
--- name: items_to_delete
-SELECT id FROM items WHERE batch_no = :no ORDER BY key LIMIT :limit
 
 -- name: delete_item
 DELETE FROM items WHERE id = ?

@@ -35,3 +35,17 @@ SELECT b.no, b.processor, b.organization, b.submitter, b.created_at, b.paused, b
 FROM batches b
 WHERE b.status IN ('loading', 'deleting', 'pending', 'processing') AND b.status IN ('pending', 'processing')
   AND (:org IS NULL OR b.organization = :org)
+
+-- name: oldest_fine_minute
+SELECT min(minute) FROM attempt_minutes WHERE minute < :before AND minute % :step <> 0
+
+-- name: add_up_minutes
+INSERT INTO attempt_minutes (minute, processor, organization, submitter, outcome, bucket, attempts, took_ms)
+SELECT :start, processor, organization, submitter, outcome, bucket, sum(attempts), sum(took_ms)
+FROM attempt_minutes WHERE minute > :start AND minute < :start + :step
+GROUP BY processor, organization, submitter, outcome, bucket
+ON CONFLICT (minute, processor, organization, submitter, outcome, bucket)
+DO UPDATE SET attempts = attempts + excluded.attempts, took_ms = took_ms + excluded.took_ms
+
+-- name: drop_minutes
+DELETE FROM attempt_minutes WHERE minute > :start AND minute < :start + :step
