@@ -138,6 +138,9 @@ def _hardening(job: Job) -> str:
     in_home = any(_below(path, _HOMES) for path in (*job.needed, *job.writable))
     in_tmp = any(_below(path, _TEMPORARY) for path in (*job.needed, *job.writable))
     users = "" if job.scope == "system" else "PrivateUsers=true\n"  # without it a user's manager may not do the rest
+    # A user may not touch these anyway, and not every kernel lets a user's manager cover them.
+    kernel = "".join(f"ProtectKernel{what}=true\n" for what in ("Logs", "Modules", "Tunables"))
+    kernel = kernel if job.scope == "system" else ""
     return f"""\
 # What the work may write to. Add folders with --write, or with `systemctl edit`.
 {_writable(job)}\
@@ -151,9 +154,7 @@ DevicePolicy=closed
 ProtectClock=true
 ProtectControlGroups=true
 ProtectHostname=true
-ProtectKernelLogs=true
-ProtectKernelModules=true
-ProtectKernelTunables=true
+{kernel}\
 ProtectProc=invisible
 CapabilityBoundingSet=
 AmbientCapabilities=
