@@ -381,7 +381,7 @@ class Worker:
     def _count_failed(self, settled: Settled) -> None:
         """Recovery has given up an item: that is a failure of this run, if its batch is our business."""
         with self._engine.read() as tx:
-            batch = tx.one("batch_ref", {"no": settled.batch_no})
+            batch = tx.one("batch_refs", {"nos": f"[{settled.batch_no}]"})
         if batch is not None and self._scope.covers(settled.batch_no, batch[7], settled.organization):
             self.tally.add(settled)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.model import BatchKind, BatchRef, FileRef, Item
 from batchctl.transitions.common import event, open_group, wake
+from batchctl.transitions.turns import TURN, Passed, Portion, Want, portions
 
-_TURN = 10  # items of one organization before the next has its turn
 _DUE = 1_000  # retries, and gates, that one claim may wake: the next takes the rest
 INLINE = "inline:"
 
@@ -47,34 +47,13 @@ class Scope:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """The next group in order; `shared` while another organization waits for its turn at the same priority."""
-
-    processor: str
-    priority: int
-    turn: int
-    organization: str
-    batch_no: int
-    started: bool
-    shared: bool
-
-
-@dataclass(slots=True)
-class _Passed:
-    """What one claim left alone: groups whose items others are about to claim, turns that lead to nothing else."""
-
-    groups: set[int] = field(default_factory=set)
-    turns: set[tuple[str, int, str]] = field(default_factory=set)
-
-
 @dataclass(slots=True)
 class Claimer:
     """Claims for one worker; caches what does not change about the batches it has met."""
 
     engine: Engine
     worker_id: str
-    _passed: _Passed = field(default_factory=lambda: _Passed())
+    _passed: Passed = field(default_factory=Passed)
     _batches: dict[int, tuple[BatchRef, str, str | None]] = field(default_factory=dict)
 
     def forget(self) -> None:
@@ -84,24 +63,26 @@ class Claimer:
     def claim(self, tx: Tx, scope: Scope, limit: int, now: int) -> list[Item]:
         """At most `limit` items that are due, none of them a suspect."""
         promote(tx, now)
-        rooms = self._rooms(tx, scope)
+        want = Want(limit, self._rooms(tx, scope))
         rows: list[Row] = []
         begun: set[int] = set()
-        last: tuple[_Candidate, int, int] | None = None
-        self._passed = _Passed()
-        for candidate in _candidates(tx, scope, rooms, self._passed) if limit > 0 else ():
-            wanted, taken = self._take(tx, candidate, limit - len(rows), rooms, now)
-            rows += taken
-            if taken and not candidate.started:
-                begun.add(candidate.batch_no)
-            if len(rows) >= limit:
-                last = (candidate, wanted, len(taken))
+        unmarked: list[tuple[Portion, int]] = []
+        self._passed = Passed()
+        for asked in portions(tx, scope.batch_nos, scope.organization, want, self._passed) if limit > 0 else ():
+            taken = self._take(tx, asked, now)
+            for portion, found in taken:
+                want.less(portion.processor, len(found))
+                rows += found
+                if found and not portion.started:
+                    begun.add(portion.batch_no)
+            unmarked = [(portion, len(found)) for portion, found in taken]
+            if want.left <= 0:
                 break
-            self._mark(tx, candidate, wanted, len(taken))
+            self._mark(tx, unmarked)
+            unmarked = []
         items = self._items(tx, rows)  # before the marks: these hold others up until our commit
         _begin(tx, begun, now)
-        if last:
-            self._mark(tx, *last)
+        self._mark(tx, unmarked)
         if begun:
             tx.run("groups_started", {"batch_nos": json.dumps(sorted(begun))})
         return items
@@ -149,38 +130,43 @@ class Claimer:
                 rooms[name] = max(0, scope.limits[name] - tx.value("held_of_processor", {"processor": name}))
         return rooms
 
-    def _take(self, tx: Tx, group: _Candidate, wanted: int, rooms: dict[str, int], now: int) -> tuple[int, list[Row]]:
-        """How many it asked for, and what it got. `_mark` has to follow."""
-        wanted = min(wanted, rooms[group.processor])
-        if group.shared:
-            wanted = min(wanted, _TURN)
-        row = {"worker_id": self.worker_id, "now": now, "batch_no": group.batch_no, "limit": wanted}
-        taken = tx.all("claim_items", row)
-        rooms[group.processor] -= len(taken)
-        return wanted, sorted(taken)
+    def _take(self, tx: Tx, asked: Sequence[Portion], now: int) -> list[tuple[Portion, list[Row]]]:
+        """What each of them gave. `_mark` has to follow."""
+        groups = json.dumps([portion.batch_no for portion in asked])
+        limit = asked[0].wanted
+        found: dict[int, list[Row]] = {}
+        for row in tx.all("claim_items", {"worker_id": self.worker_id, "now": now, "groups": groups, "limit": limit}):
+            found.setdefault(row[1], []).append(row)
+        return [(portion, sorted(found.get(portion.batch_no, ()))) for portion in asked]
 
-    def _mark(self, tx: Tx, group: _Candidate, wanted: int, taken: int) -> None:
-        """Move the organization's turn; a group that gave less than was asked for is empty, or in others' hands."""
+    def _mark(self, tx: Tx, taken: Sequence[tuple[Portion, int]]) -> None:
+        """Move the organizations' turns; a group that gave less than was asked for is empty, or in others' hands."""
+        if not taken:
+            return
         tx.value("lock_turns")
-        if taken < wanted and not tx.run("group_is_empty", {"batch_no": group.batch_no}):
-            self._passed.groups.add(group.batch_no)
-        if taken:
-            tx.run(
-                "advance_turn",
-                {"priority": group.priority, "organization": group.organization, "count": taken, "grace": _TURN},
-            )
+        for portion, count in taken:
+            if count < portion.wanted and not tx.run("group_is_empty", {"batch_no": portion.batch_no}):
+                self._passed.groups.add(portion.batch_no)
+        moves = [
+            {"priority": portion.priority, "organization": portion.organization, "count": count, "grace": TURN}
+            for portion, count in taken
+            if count
+        ]
+        tx.many("advance_turn", moves)
 
     def _items(self, tx: Tx, rows: Sequence[Row]) -> list[Item]:
         if not rows:
             return []
         ids = json.dumps([row[0] for row in rows])
         data = {row[0]: row for row in tx.all("claimed_data", {"ids": ids})}
-        return [self._item(tx, row, data[row[0]]) for row in rows]
+        if unknown := {row[1] for row in rows}.difference(self._batches):
+            self._meet(tx, unknown)
+        return [self._item(row, data[row[0]]) for row in rows]
 
-    def _item(self, tx: Tx, row: Row, data: Row) -> Item:
+    def _item(self, row: Row, data: Row) -> Item:
         number, batch_no, position, key, claim_no, attempts_used, suspect = row
         _, payload, file, idempotency_key = data
-        ref, processor, definition = self._batches.get(batch_no) or self._batch(tx, batch_no)
+        ref, processor, definition = self._batches[batch_no]
         return Item(
             number,
             ref,
@@ -196,13 +182,11 @@ class Claimer:
             definition,
         )
 
-    def _batch(self, tx: Tx, batch_no: int) -> tuple[BatchRef, str, str | None]:
-        row = tx.one("batch_ref", {"no": batch_no})
-        assert row is not None
-        number, name, organization, user, kind, created_at, total, processor, definition = row
-        ref = BatchRef(number, name, organization or None, user, BatchKind(kind), created_at, total, batch_no)
-        known = self._batches[batch_no] = (ref, processor, definition)
-        return known
+    def _meet(self, tx: Tx, batch_nos: set[int]) -> None:
+        for row in tx.all("batch_refs", {"nos": json.dumps(sorted(batch_nos))}):
+            number, name, organization, user, kind, created_at, total, processor, definition, batch_no = row
+            ref = BatchRef(number, name, organization or None, user, BatchKind(kind), created_at, total, batch_no)
+            self._batches[batch_no] = (ref, processor, definition)
 
 
 def file_ref(text: str) -> FileRef:
@@ -235,68 +219,3 @@ def _begin(tx: Tx, batch_nos: set[int], now: int) -> None:
     """The first items of these batches were claimed; their groups are marked later."""
     if batch_nos:
         tx.run("batches_started", {"batch_nos": json.dumps(sorted(batch_nos)), "now": now})
-
-
-def _candidates(tx: Tx, scope: Scope, rooms: Mapping[str, int], passed: _Passed) -> Iterator[_Candidate]:
-    """Open groups in order. What is taken from one moves its organization's turn, and so the next."""
-    if scope.batch_nos is not None:
-        yield from _named(tx, scope, rooms, passed)
-        return
-    while candidate := _next_of_all(tx, scope, [name for name, room in rooms.items() if room > 0], passed):
-        yield candidate
-
-
-def _named(tx: Tx, scope: Scope, rooms: Mapping[str, int], passed: _Passed) -> Iterator[_Candidate]:
-    while True:
-        groups = tx.all("named_groups", {"batch_nos": json.dumps(scope.batch_nos)})
-        rows = [
-            row
-            for row in groups
-            if rooms.get(row[0], 0) > 0 and scope.organization in (None, row[3]) and row[4] not in passed.groups
-        ]
-        if not rows:
-            return
-        if len({row[3] for row in rows}) == 1:  # no turns to take: the order stands, however many batches there are
-            yield from (_candidate(row, shared=False) for row in rows if rooms[row[0]] > 0)
-            return
-        yield _candidate(rows[0], shared=any(row[1] == rows[0][1] and row[3] != rows[0][3] for row in rows))
-
-
-def _candidate(row: Row, *, shared: bool) -> _Candidate:
-    processor, priority, turn, organization, batch_no, started = row
-    return _Candidate(processor, priority, turn, organization, batch_no, bool(started), shared)
-
-
-def _next_of_all(tx: Tx, scope: Scope, able: Collection[str], passed: _Passed) -> _Candidate | None:
-    statement = "ready_turns" if scope.organization is None else "ready_turns_of"
-    while True:
-        where = {"organization": scope.organization, "limit": 2 + len(passed.turns)}
-        heads = [(*row, name) for name in able for row in tx.all(statement, where | {"processor": name})]
-        heads = [head for head in heads if (head[3], head[0], head[2]) not in passed.turns]
-        if not heads:
-            return None
-        priority, turn, organization, _ = min(heads)
-        shared = any(head[0] == priority and head[2] != organization for head in heads)
-        group = _oldest(tx, [head for head in heads if head[:3] == (priority, turn, organization)], passed)
-        if group:
-            processor, batch_no, started = group
-            return _Candidate(processor, priority, turn, organization, batch_no, bool(started), shared)
-
-
-def _oldest(tx: Tx, heads: list[Row], passed: _Passed) -> tuple[str, int, int] | None:
-    """The oldest open group of one organization at one priority, whatever its processor: (processor, batch, started).
-    Turns that lead to none are closed."""
-    found = []
-    for priority, _, organization, processor in heads:
-        where = {"processor": processor, "priority": priority, "organization": organization}
-        group = tx.one("oldest_group", where | {"passed": json.dumps(sorted(passed.groups))})
-        if group:
-            found.append((group[0], group[1], processor))
-            continue
-        tx.value("lock_turns")
-        if not tx.run("close_turn", where):
-            passed.turns.add((processor, priority, organization))
-    if not found:
-        return None
-    batch_no, started, processor = min(found)
-    return processor, batch_no, started

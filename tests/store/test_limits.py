@@ -21,7 +21,7 @@ from store import kit
 from store.kit import Worker, begin, load, orders
 
 HOT = ("claiming", "control", "groups", "loading", "recording", "workers")
-SMALL = {"processors", "workers", "json_each", "sqlite_sequence"}  # tables that no amount of work makes long
+SMALL = {"processors", "workers", "json_each", "sqlite_sequence", "wanted"}  # that no amount of work makes long
 HELD = {"items_held", "items_suspect"}  # partial indexes: as long as what is in hand now
 SHORT = HELD | {"batches_bulk", "batches_unfinished", "items_due", "ready_groups_open", "ready_groups_opening"}
 ONCE = {"published_since"}  # what came since a load began

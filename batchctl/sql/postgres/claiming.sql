@@ -29,11 +29,15 @@ WHERE processor = :processor AND ready = 1 ORDER BY priority, turn, organization
 SELECT priority, turn, organization FROM turns
 WHERE processor = :processor AND organization = :organization AND ready = 1 ORDER BY priority, turn, organization LIMIT :limit
 
--- name: oldest_group
-SELECT batch_no, started FROM ready_groups
-WHERE processor = :processor AND priority = :priority AND organization = :organization AND gate IS NULL AND empty = 0
-  AND batch_no <> ALL (ARRAY(SELECT value::bigint FROM json_array_elements_text(:passed::json)))
-ORDER BY batch_no LIMIT 1
+-- name: oldest_groups
+SELECT h.n - 1, g.batch_no, g.started
+FROM json_array_elements(:heads::json) WITH ORDINALITY AS h (value, n)
+CROSS JOIN LATERAL (
+    SELECT o.batch_no, o.started FROM ready_groups o
+    WHERE o.processor = h.value ->> 0 AND o.priority = (h.value ->> 1)::integer AND o.organization = h.value ->> 2
+      AND o.gate IS NULL AND o.empty = 0
+      AND o.batch_no <> ALL (ARRAY(SELECT value::bigint FROM json_array_elements_text(:passed::json)))
+    ORDER BY o.batch_no LIMIT 1) g
 
 -- name: named_groups
 SELECT g.processor, g.priority, t.turn, g.organization, g.batch_no, g.started
@@ -55,12 +59,15 @@ SET turn = greatest(turn, (SELECT max(o.turn) FROM turns o WHERE o.priority = :p
 WHERE priority = :priority AND organization = :organization
 
 -- name: claim_items
--- What another transaction holds at this moment is left to it: nobody waits for items.
+-- Of each group at most :limit. What another transaction holds at this moment is left to it: nobody waits for items.
 UPDATE items
 SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
 WHERE id = ANY (ARRAY(
-    SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 0
-    ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED))
+    SELECT f.id FROM json_array_elements_text(:groups::json) AS j (value)
+    CROSS JOIN LATERAL (
+        SELECT i.id FROM items i
+        WHERE i.batch_no = j.value::bigint AND i.state = 'pending' AND i.suspect = 0
+        ORDER BY i.id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) f))
 RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
 
 -- name: claim_item
@@ -97,8 +104,9 @@ WHERE no = ANY (ARRAY(
 SELECT item_id, payload, file, idempotency_key
 FROM item_data WHERE item_id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json)))
 
--- name: batch_ref
-SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition FROM batches WHERE no = :no
+-- name: batch_refs
+SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition, no
+FROM batches WHERE no = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:nos::json)))
 
 -- name: held_of_processor
 SELECT count(*) FROM items i JOIN batches b ON b.no = i.batch_no

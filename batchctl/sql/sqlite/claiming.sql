@@ -28,11 +28,13 @@ WHERE processor = :processor AND ready = 1 ORDER BY priority, turn, organization
 SELECT priority, turn, organization FROM turns
 WHERE processor = :processor AND organization = :organization AND ready = 1 ORDER BY priority, turn, organization LIMIT :limit
 
--- name: oldest_group
-SELECT batch_no, started FROM ready_groups
-WHERE processor = :processor AND priority = :priority AND organization = :organization AND gate IS NULL AND empty = 0
-  AND batch_no NOT IN (SELECT value FROM json_each(:passed))
-ORDER BY batch_no LIMIT 1
+-- name: oldest_groups
+SELECT h.key, g.batch_no, g.started
+FROM json_each(:heads) h
+CROSS JOIN ready_groups g ON g.batch_no = (
+    SELECT min(o.batch_no) FROM ready_groups o
+    WHERE o.processor = h.value ->> 0 AND o.priority = h.value ->> 1 AND o.organization = h.value ->> 2
+      AND o.gate IS NULL AND o.empty = 0 AND o.batch_no NOT IN (SELECT value FROM json_each(:passed)))
 
 -- name: named_groups
 SELECT g.processor, g.priority, t.turn, g.organization, g.batch_no, g.started
@@ -51,9 +53,17 @@ SET turn = max(turn, (SELECT max(o.turn) FROM turns o WHERE o.priority = :priori
 WHERE priority = :priority AND organization = :organization
 
 -- name: claim_items
+-- Of each group at most :limit.
+WITH wanted (batch_no, last) AS MATERIALIZED (
+    SELECT j.value, coalesce(
+        (SELECT i.id FROM items i WHERE i.batch_no = j.value AND i.state = 'pending' AND i.suspect = 0
+         ORDER BY i.id LIMIT 1 OFFSET :limit - 1), 9223372036854775807)
+    FROM json_each(:groups) j)
 UPDATE items
 SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
-WHERE id IN (SELECT id FROM items WHERE batch_no = :batch_no AND state = 'pending' AND suspect = 0 ORDER BY id LIMIT :limit)
+WHERE id IN (
+    SELECT i.id FROM wanted g CROSS JOIN items i ON i.batch_no = g.batch_no
+    WHERE i.state = 'pending' AND i.suspect = 0 AND i.id <= g.last)
 RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
 
 -- name: claim_item
@@ -82,8 +92,9 @@ WHERE no IN (SELECT value FROM json_each(:batch_nos))
 SELECT item_id, payload, file, idempotency_key
 FROM item_data WHERE item_id IN (SELECT value FROM json_each(:ids))
 
--- name: batch_ref
-SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition FROM batches WHERE no = :no
+-- name: batch_refs
+SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition, no
+FROM batches WHERE no IN (SELECT value FROM json_each(:nos))
 
 -- name: held_of_processor
 SELECT count(*) FROM items i INDEXED BY items_held CROSS JOIN batches b ON b.no = i.batch_no
