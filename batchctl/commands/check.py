@@ -32,7 +32,7 @@ def check(ctx: typer.Context) -> int:
     shared = globals_of(ctx)
     begun = time.monotonic()
     monitor = _monitor(shared)
-    _log(shared)
+    shared.start_journal()
     try:
         outcome = _outcome(shared, monitor)
     except StoreError as error:
@@ -49,13 +49,6 @@ def _monitor(shared: Globals) -> Monitor:
 
     config = shared.config()
     return Monitor(config.check.ping, config.masker, console.warn)
-
-
-def _log(shared: Globals) -> None:
-    from batchctl import journal
-
-    levels = {0: journal.WARNING, 1: journal.INFO}
-    journal.configure(levels.get(shared.verbose, journal.DEBUG), mask=shared.mask)
 
 
 def _outcome(shared: Globals, monitor: Monitor) -> Outcome:
