@@ -204,7 +204,9 @@ def test_with_such_a_config_there_is_always_something_to_look_at(program: Progra
 def test_other_options_are_for_the_full_check(program: Program) -> None:  # noqa: ARG001 - it makes the store
     for argv in (["check", "-v"], ["check", "--nonsense"], ["check", "--org", "a"], ["run"], ["check", "--store"], []):
         assert not idle.answer(argv, os.environ)
-    assert not idle.answer(["check"], dict(os.environ) | {"BATCHCTL_CONCURRENCY": "many"})
+    for name, value in (("CONCURRENCY", "many"), ("LOG_FORMAT", "xml"), ("USER", "a\nb")):
+        assert not idle.answer(["check"], dict(os.environ) | {f"BATCHCTL_{name}": value})
+    assert idle.answer(["check"], dict(os.environ) | {"BATCHCTL_LOG_FORMAT": "json", "BATCHCTL_USER": "ann"})
 
 
 def test_a_store_that_was_named_is_another_matter(program: Program, tmp_path: Path) -> None:
