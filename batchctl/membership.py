@@ -9,13 +9,13 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from batchctl import hosts
 from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Presence, Tx
-from batchctl.errors import StoreError, StoreFull, StoreReadOnly
+from batchctl.errors import StoreError, StoreFull, StoreInterrupted, StoreReadOnly
 from batchctl.inflight import InFlight
 from batchctl.transitions.recovering import hand_back
 
@@ -116,11 +116,11 @@ class Membership:
     ) -> None:
         self.inflight.close()
         try:
-            self._go()
+            with suppress(StoreInterrupted):  # then recovery takes the row away
+                self._go()
         finally:
             self._clear()
 
-    @again
     def _go(self) -> None:
         with self._engine.write(shared=True) as tx:
             if not tx.all("held_by_worker", {"worker_id": self.id}):

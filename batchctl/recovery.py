@@ -37,26 +37,32 @@ class Recovered:
     failed: tuple[Settled, ...] = ()
 
 
-def judge(row: Mapping[str, Any], here: hosts.Host, *, locked: bool, now: int, monotonic: int) -> Health:
+def judge(
+    row: Mapping[str, Any], here: hosts.Host, *, locked: bool, now: int, monotonic: int, local: bool = True
+) -> Health:
     """On the same running system the kernel's lock decides, and for a stopped process its heartbeat in time awake:
     neither a changed clock nor a suspended machine makes anybody look dead. Elsewhere the lease decides.
 
     now, monotonic   the database's clock and this system's time awake, in ms
+    local            whether its lock can be seen from here: not that of another user or container
     """
-    if row["boot_id"] == here.boot_id:
+    if row["boot_id"] == here.boot_id and local:
         if not locked:
             return Health.DEAD
         overdue = monotonic - row["seen_monotonic"] > row["lease_ms"]
         # In another pid namespace we could not end it, so it keeps what it holds.
         return Health.FROZEN if overdue and row["pid_namespace"] == here.pid_namespace else Health.ALIVE
-    if row["host"] == here.name:
+    if row["host"] == here.name and row["boot_id"] != here.boot_id:
         return Health.REBOOTED
     return Health.DEAD if now - row["seen_at"] > row["lease_ms"] else Health.ALIVE
 
 
 def health(engine: Engine, row: Mapping[str, Any]) -> Health:
     """`judge` with this host, this store's locks and the database's clock."""
-    return judge(row, hosts.here(), locked=engine.alive(row["id"]), now=engine.now(), monotonic=hosts.monotonic_ms())
+    name, local = row["id"], engine.local(row["id"])
+    locked = local and engine.alive(name)
+    here, awake = hosts.here(), hosts.monotonic_ms()
+    return judge(row, here, locked=locked, now=engine.now(), monotonic=awake, local=local)
 
 
 def recover(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
@@ -97,9 +103,11 @@ def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: in
     folder = engine.private_folder()
     if state is Health.FROZEN and not hosts.kill(row["pid"], row["pid_started"]):
         return 0
-    if row["boot_id"] == hosts.here().boot_id and not hosts.end_descendants(worker_id):
+    local = engine.local(worker_id)
+    if local and row["boot_id"] == hosts.here().boot_id and not hosts.end_descendants(worker_id):
         return 0  # somebody else's process still works on its items: they stay where they are
-    started = None if state is Health.REBOOTED else _started(folder / f"{worker_id}.inflight")
+    # What a worker of another host had started can't be seen from here: nobody is suspected.
+    started = _started(folder / f"{worker_id}.inflight") if local and state is not Health.REBOOTED else None
     return recovering.release_worker(engine, worker_id, started, max_crashes, failed.append)
 
 

@@ -15,6 +15,7 @@ from enum import Enum
 
 from batchctl import outlook, recovery
 from batchctl.config import Config
+from batchctl.contact import Contact
 from batchctl.engines.base import Tx
 from batchctl.errors import StoreFull, StoreLocked
 from batchctl.inhand import Ended, InHand
@@ -35,6 +36,7 @@ _POLL = 0.25  # seconds between looks at what others changed
 _SOON = 5.0  # seconds between heartbeats at the most
 _NEWS = 1.0  # seconds between looks at the progress of what runs
 _STUBBORN = 60.0  # seconds to try again where outcomes can't be stored
+_CONTENDED = 0.02  # seconds until it is known what became of items that others were about to claim
 _LAST_WORDS = 10.0  # seconds for what was told to end
 
 
@@ -143,11 +145,18 @@ class Worker:
         self._pool = ProcessorPool(config, self._member, plan.concurrency)
         self._hand = InHand(self._member.inflight, plan.concurrency, self._pool.of)
         self._claimer = Claimer(store.engine, self._member.id)
+        self._contact = Contact(
+            config.worker.lease if store.engine.leased else None,
+            end_work=self._end_work,
+            hurried=lambda: self._hurry > 1,
+            waiting=plan.service.alive,
+        )
         self._hurry = 0
         self._hung_up = False
         self._dry_until = 0.0
         self._seen = -1
         self._control = -1
+        self._orders = -1
         self._suspects = True
         self._alone = False
         self._short = False
@@ -159,7 +168,7 @@ class Worker:
         """Drain until the plan is fulfilled. Raises StoreError where the store stays unusable."""
         previous = {number: signal.signal(number, self._on_signal) for number in _stopping_signals()}
         try:
-            with many_small_things(), self._member:
+            with many_small_things(), self._member, self._contact:
                 self._join()
                 self._ready("worker_started")
                 try:
@@ -181,8 +190,16 @@ class Worker:
 
     def _join(self) -> None:
         self._recover()
-        with self._engine.write() as tx:
+        self._contact.keep(self._mend)
+
+    def _mend(self) -> None:
+        with self._engine.write(shared=True) as tx:
             mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=True)
+
+    def _end_work(self) -> None:
+        """Others may soon take over what we hold."""
+        log(NOTICE, "lease_running_out", worker=self._member.id, running=len(self._hand))
+        self._hand.cancel(self._hand.numbers, hand_back=True)
 
     def _ready(self, event: str) -> None:
         """Say so: to the supervisor, in the log."""
@@ -200,11 +217,14 @@ class Worker:
             self._pool.adopt(fresh.config, fresh.concurrency, self._hand.started)
             self._config, self._scope, self._hand.width = fresh.config, fresh.scope, fresh.concurrency
             self._claimer.forget()
-            with self._engine.write() as tx:
-                self._member.describe(tx, fresh.concurrency, sorted(fresh.scope.processors))
-                mend_changed(tx, fresh.config.processors, self._engine.now(), mark_problems=True)
+            self._contact.keep(self._describe)
             self._dry_until = self._next_beat = 0.0
         self._ready("config_kept" if fresh is None else "config_reloaded")
+
+    def _describe(self) -> None:
+        with self._engine.write(shared=True) as tx:
+            self._member.describe(tx, self._hand.width, sorted(self._scope.processors))
+            mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=True)
 
     def _loop(self) -> Ending:
         while True:
@@ -243,40 +263,56 @@ class Worker:
             self._pool.retire(name)
         if room:
             self._seen = seen
-            self._dry_until = 0.0 if len(items) >= room or self._alone else time.monotonic() + _POLL
+            self._dry_until = 0.0 if len(items) >= room or self._alone else time.monotonic() + self._pause()
         self._hand.give(items)
 
     def _commit(
         self, settled: list[Settled], broken: list[Ended], room: int, now: int
     ) -> tuple[list[Settled], list[Item]]:
-        """One transaction. Outcomes are precious: while the disk is full or the store locked, try for a while."""
+        """One transaction, or two where the engine wants that. Outcomes are precious: while the disk is full or the
+        store locked, try for a while."""
+        stored: list[Settled] | None = None
+
+        def commit() -> tuple[list[Settled], list[Item]]:
+            nonlocal stored
+            with self._engine.write(shared=True) as tx:
+                recorded = self._record(tx, settled, broken, now) if stored is None else stored
+                if settled and room and stored is None and tx.part():
+                    stored = recorded
+                return recorded, self._claim(tx, room, now) if room else []
+
         give_up = time.monotonic() + _STUBBORN
         while True:
             try:
-                with self._engine.write() as tx:
-                    recorded = record(tx, self._member.id, settled, now)
-                    for one in broken:
-                        assert isinstance(one.outcome, Broken)
-                        fingerprint = self._pool.fingerprint(one.item)
-                        break_processor(tx, one.item.processor, one.outcome.error, fingerprint, now)
-                    return recorded, self._claim(tx, room, now) if room else []
+                recorded, items = self._contact.keep(commit)
+                self.tally.claimed += len(items)
+                return recorded, items
             except (StoreLocked, StoreFull):
                 if not settled or time.monotonic() > give_up or self._hurry > 1:
                     raise
                 time.sleep(1.0)
+
+    def _record(self, tx: Tx, settled: list[Settled], broken: list[Ended], now: int) -> list[Settled]:
+        recorded = record(tx, self._member.id, settled, now)
+        for one in broken:
+            assert isinstance(one.outcome, Broken)
+            fingerprint = self._pool.fingerprint(one.item)
+            break_processor(tx, one.item.processor, one.outcome.error, fingerprint, now)
+        return recorded
 
     def _claim(self, tx: Tx, room: int, now: int) -> list[Item]:
         if not len(self._hand) and self._suspects:
             suspect = self._claimer.claim_suspect(tx, self._scope, now)
             if suspect is not None:
                 self._alone = True
-                self.tally.claimed += 1
                 return [suspect]
             self._suspects = False
         self._alone = False
-        items = self._claimer.claim(tx, self._scope, room, now)
-        self.tally.claimed += len(items)
-        return items
+        return self._claimer.claim(tx, self._scope, room, now)
+
+    def _pause(self) -> float:
+        """Seconds until a claim is worth while again, after one that found too little."""
+        return _CONTENDED if self._claimer.contended else _POLL
 
     def _room(self) -> int:
         if self._short:
@@ -307,12 +343,12 @@ class Worker:
         """How long the next `collect` may wait, in seconds."""
         if not len(self._hand) and not self._is_dry():
             return 0.0
-        return min(_POLL, max(0.0, self._deadline - time.monotonic()))
+        longest = _POLL if len(self._hand) else self._engine.poll
+        return min(longest, max(0.0, self._deadline - time.monotonic()))
 
     def _look_ahead(self) -> Ending | None:
         """Nothing in hand and nothing to claim: is the work done, or will there be more?"""
-        with self._engine.read() as tx:
-            facts = outlook.facts(tx)
+        facts = self._contact.keep(self._facts)
         left = outlook.judge(facts, self._scope)
         if self._short and left is outlook.Left.WAIT and not self._plan.forever:
             raise _too_little_space(self._config.worker.min_free)
@@ -321,6 +357,10 @@ class Worker:
             self._dry_until = time.monotonic() + min(_SOON, max(0.01, due))  # others' commits are seen before
             return None
         return Ending.HELD if left is outlook.Left.HELD and not self._plan.no_wait else Ending.DRAINED
+
+    def _facts(self) -> outlook.Facts:
+        with self._engine.read() as tx:
+            return outlook.facts(tx)
 
     def _beat(self) -> None:
         """Look for orders; every second store progress; several times a lease show that we live and look around."""
@@ -337,46 +377,69 @@ class Worker:
     def _store_news(self) -> None:
         news = self._hand.news()
         if news:
-            with self._engine.write() as tx:
-                store_news(tx, self._member.id, news)
+            self._contact.keep(lambda: self._tell_news(news))
+
+    def _tell_news(self, news: list[tuple[Item, float | None, str]]) -> None:
+        with self._engine.write(shared=True) as tx:
+            store_news(tx, self._member.id, news)
 
     def _look_around(self) -> None:
         """Our heartbeat, what the store says we hold, our processors' gates, the disk, dead colleagues."""
-        with self._engine.write() as tx:
-            known = self._member.beat(tx)
-            lost, unknown = self._member.compare(tx, self._hand.numbers)
-            mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=False)
+        known, lost, unknown = self._contact.keep(self._show_life)
         self._hand.cancel(lost if known else self._hand.numbers, hand_back=True)
         self._member.release(unknown)
         self._pool.sweep(self._hand.busy)
         self._short = shutil.disk_usage(self._engine.private_folder()).free < self._config.worker.min_free
         self._recover()
 
+    def _show_life(self) -> tuple[bool, set[int], list[tuple[int, int]]]:
+        """(we were still known, what we have in hand and have lost, what the store says we hold and we do not know)"""
+        begun = time.monotonic()
+        with self._engine.write(shared=True) as tx:
+            known = self._member.beat(tx)
+            lost, unknown = self._member.compare(tx, self._hand.numbers)
+            mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=False)
+        self._contact.seen(begun)
+        return known, lost, unknown
+
     def _obey(self) -> None:
         """Pauses and cancels of others: give back what was not started, tell what runs."""
-        with self._engine.read() as tx:
-            number = tx.value("control_number")
+        seen = self._engine.changed()
+        if seen == self._orders:
+            return
+        number = self._contact.keep(self._control_number)
+        self._orders = seen
         if number == self._control:
             return
         first, self._control = self._control == -1, number
         if first or not len(self._hand):
             return
         self._claimer.forget()
-        with self._engine.read() as tx:
-            told = self._member.told_to_cancel(tx, self._hand.numbers)
-        self._hand.cancel(told, hand_back=False)
+        self._hand.cancel(self._contact.keep(self._told), hand_back=False)
         self._step([], claim=False, back=self._hand.withdraw())
         self._dry_until = 0.0  # what was given back may be claimed again
 
+    def _control_number(self) -> int:
+        with self._engine.read() as tx:
+            return int(tx.value("control_number"))
+
+    def _told(self) -> list[int]:
+        with self._engine.read() as tx:
+            return self._member.told_to_cancel(tx, self._hand.numbers)
+
     def _recover(self) -> None:
-        found = recovery.recover(self._engine, own=self._member.id, max_crashes=self._config.worker.max_crashes)
+        most = self._config.worker.max_crashes
+        found = self._contact.keep(lambda: recovery.recover(self._engine, own=self._member.id, max_crashes=most))
         self.tally.recovered += found.items
         for one in found.failed:
             self._count_failed(one)
         if found.items or found.bulk:
             self._dry_until = 0.0
+        self._suspects = self._contact.keep(self._suspect_waits)
+
+    def _suspect_waits(self) -> bool:
         with self._engine.read() as tx:
-            self._suspects = self._claimer.suspect_waits(tx, self._scope)
+            return self._claimer.suspect_waits(tx, self._scope)
 
     def _count_failed(self, settled: Settled) -> None:
         """Recovery has given up an item: that is a failure of this run, if its batch is our business."""

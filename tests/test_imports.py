@@ -34,6 +34,7 @@ LAYERS = {
     "processors": {"processors"},
     "store": {"store", "transitions", "views"},
     "acts": {
+        "contact",
         "worker",
         "pool",
         "inhand",
@@ -53,9 +54,9 @@ LAYERS = {
         "pings",
         "retention",
         "schedule",
+        "doctor",
         "intake",
         "export",
-        "doctor",
         "why",
     },
     "screen": {"console"},

@@ -88,6 +88,9 @@ class Upkeep(Protocol):
 class Engine(Protocol):
     """A database that holds a queue. One thread at a time, unless a method says otherwise."""
 
+    leased: bool
+    """Whether workers of other hosts may share it, which know of each other by heartbeats alone."""
+
     poll: float
     """Seconds between looks at `changed` of a process that has nothing else to do."""
 

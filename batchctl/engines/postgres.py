@@ -70,6 +70,7 @@ class PostgresPresence:
 class PostgresEngine:
     """One connection to the database of a URL; it comes back by itself after it was lost. `create` makes the tables."""
 
+    leased = True
     poll = 0.05
 
     def __init__(self, url: str, *, create: bool = False, readonly: bool = False) -> None:

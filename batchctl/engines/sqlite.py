@@ -82,6 +82,7 @@ class SqliteTx:
 class SqliteEngine:
     """One connection to a store file. `create` makes the file (0600) and its folder where they are missing."""
 
+    leased = False
     poll = 0.25
 
     def __init__(self, path: Path, *, create: bool = False, readonly: bool = False) -> None:

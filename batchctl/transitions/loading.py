@@ -6,12 +6,14 @@ import json
 import secrets
 import string
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from batchctl.engines.again import again as tries_again
 from batchctl.engines.base import Engine, Presence, Tx
-from batchctl.errors import DuplicateBatch
+from batchctl.errors import DuplicateBatch, StoreError
 from batchctl.model import Incoming, NewBatch
 from batchctl.transitions.common import event, open_group
 from batchctl.transitions.deleting import delete_batch
@@ -82,17 +84,47 @@ class Loading:
                 self._since = self._newest_event()
         rest, found = self._fresh(chunk), list[Duplicate]()
         while rest:
-            with self.engine.write() as tx:
-                for _ in range(_PARTS):
-                    part = self._part(tx, rest[0])
-                    room = self.split - part.total if self.split else len(rest)
-                    head, rest = rest[:room], rest[room:]
-                    found += self._insert(tx, part, head)
-                    if not rest:
-                        break
+            rest, twins = self._store(rest)
+            found += twins
         order = {item.where: n for n, item in enumerate(chunk)} if found else {}
         return sorted(found, key=lambda twin: order[twin.where])
 
+    @tries_again
+    def _store(self, rest: list[Incoming]) -> tuple[list[Incoming], list[Duplicate]]:
+        """One commit. Returns what is left, and whose key was there before."""
+        found: list[Duplicate] = []
+        with self._unless_it_fails(), self.engine.write(shared=True) as tx:
+            for part in self._parts[-1:]:
+                self._still_ours(tx, part)
+            for _ in range(_PARTS):
+                part = self._part(tx, rest[0])
+                room = self.split - part.total if self.split else len(rest)
+                head, rest = rest[:room], rest[room:]
+                found += self._insert(tx, part, head)
+                if not rest:
+                    break
+        return rest, found
+
+    @contextmanager
+    def _unless_it_fails(self) -> Iterator[None]:
+        """What we know of the load is as before where the transaction within is rolled back."""
+        parts, total = len(self._parts), self._parts[-1].total if self._parts else 0
+        before = self.skipped, self._explicit, self._group
+        try:
+            yield
+        except BaseException:
+            del self._parts[parts:]
+            for part in self._parts[-1:]:
+                part.total = total
+            self.skipped, self._explicit, self._group = before
+            raise
+
+    def _still_ours(self, tx: Tx, part: _Part) -> None:
+        """A process that could not show for a while that it lives may have been taken for dead by another host."""
+        if tx.value("load_is_ours", {"no": part.no, "loader": self._loader}) is None:
+            raise _taken_for_dead()
+
+    @tries_again
     def _fresh(self, chunk: Sequence[Incoming]) -> list[Incoming]:
         if not self.skip_known:
             return list(chunk)
@@ -101,6 +133,7 @@ class Loading:
         self.skipped += len(chunk) - len(fresh)
         return fresh
 
+    @tries_again
     def _newest_event(self) -> int:
         with self.engine.read() as tx:
             return int(tx.value("newest_event") or 0)
@@ -241,28 +274,41 @@ class Loading:
 
     def _settle(self, content_hash: str, *, again: bool) -> list[int]:
         """One commit: publish the load, or find the batches that exist already."""
-        while True:
-            with self.engine.write() as tx:
-                overtaken = self.skip_known and self._memory.changed(tx, self._since)
-                if not overtaken:
-                    existing = self._existing(tx, content_hash, again=again)
-                    if not existing:
-                        self._publish(tx, content_hash)
-                    return existing
+        while (existing := self._try_to_settle(content_hash, again=again)) is None:
             self._drop_overtaken()
+        return existing
+
+    @tries_again
+    def _try_to_settle(self, content_hash: str, *, again: bool) -> list[int] | None:
+        """None where other enqueues have brought something that --skip-known must know of first."""
+        with self.engine.write() as tx:
+            if self.skip_known and self._memory.changed(tx, self._since):
+                return None
+            existing = self._existing(tx, content_hash, again=again)
+            if not existing:
+                self._publish(tx, content_hash)
+            return existing
 
     def _drop_overtaken(self) -> None:
         """Another enqueue for this processor has ended while we loaded: leave out what it brought."""
         self._since = self._newest_event()
         for part in self._parts:
-            with self.engine.read() as tx:
-                ids = [(number,) for number in self._memory.overtaken(tx, part.no)]
+            ids = self._overtaken(part)
             for start in range(0, len(ids), CHUNK):
-                with self.engine.write() as tx:
-                    tx.many("delete_item_data", ids[start : start + CHUNK])
-                    tx.many("delete_item", ids[start : start + CHUNK])
+                self._drop(ids[start : start + CHUNK])
             part.total -= len(ids)
             self.skipped += len(ids)
+
+    @tries_again
+    def _overtaken(self, part: _Part) -> list[tuple[int]]:
+        with self.engine.read() as tx:
+            return [(number,) for number in self._memory.overtaken(tx, part.no)]
+
+    @tries_again
+    def _drop(self, ids: list[tuple[int]]) -> None:
+        with self.engine.write() as tx:
+            tx.many("delete_item_data", ids)
+            tx.many("delete_item", ids)
 
     def _existing(self, tx: Tx, content_hash: str, *, again: bool) -> list[int]:
         scope = {"organization": self.new.organization or "", "processor": self.new.processor}
@@ -299,7 +345,8 @@ class Loading:
             row = {"no": part.no, "total": part.total, "explicit_keys": int(self._explicit)}
             request = self._request_hash(content_hash) if key else None
             hashes = {"content_hash": content_hash, "request_hash": request, "idempotency_key": key}
-            tx.run("publish_batch", row | hashes)
+            if not tx.run("publish_batch", row | hashes | {"loader": self._loader}):
+                raise _taken_for_dead()
             open_group(tx, part.no, now)
             event(
                 tx,
@@ -324,6 +371,13 @@ class Loading:
         if self._presence is not None:
             self._presence.leave()
             self._presence = None
+
+
+def _taken_for_dead() -> StoreError:
+    return StoreError(
+        "the enqueue could not reach the store for a while, and another host has cleaned up after it",
+        hint="run the command again: nothing of it was stored",
+    )
 
 
 def abort_abandoned(engine: Engine) -> int:

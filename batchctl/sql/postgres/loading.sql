@@ -22,6 +22,9 @@ ON CONFLICT DO NOTHING
 INSERT INTO item_data (item_id, payload, file)
 SELECT * FROM unnest(?::bigint[], ?::text[], ?::text[])
 
+-- name: load_is_ours
+SELECT 1 FROM batches WHERE no = :no AND status = 'loading' AND loader = :loader
+
 -- name: items_by_key
 SELECT i.key, i.id, i.position
 FROM json_array_elements_text(:keys::json) k (value) JOIN items i ON i.batch_no = :batch_no AND short_key(i.key) = short_key(k.value) AND i.key = k.value
@@ -100,7 +103,7 @@ ORDER BY no
 UPDATE batches
 SET status = 'pending', loader = NULL, total_items = :total, explicit_keys = :explicit_keys,
     content_hash = :content_hash, request_hash = :request_hash, idempotency_key = :idempotency_key
-WHERE no = :no
+WHERE no = :no AND status = 'loading' AND loader = :loader
 
 -- name: delete_batch_row
 DELETE FROM batches WHERE no = :no

@@ -17,6 +17,9 @@ ON CONFLICT (batch_no, key) DO NOTHING
 INSERT INTO item_data (item_id, payload, file, idempotency_key)
 VALUES (?, ?, ?, lower(hex(randomblob(16))))
 
+-- name: load_is_ours
+SELECT 1 FROM batches WHERE no = :no AND status = 'loading' AND loader = :loader
+
 -- name: items_by_key
 SELECT i.key, i.id, i.position
 FROM json_each(:keys) k CROSS JOIN items i ON i.batch_no = :batch_no AND i.key = k.value
@@ -94,7 +97,7 @@ ORDER BY no
 UPDATE batches
 SET status = 'pending', loader = NULL, total_items = :total, explicit_keys = :explicit_keys,
     content_hash = :content_hash, request_hash = :request_hash, idempotency_key = :idempotency_key
-WHERE no = :no
+WHERE no = :no AND status = 'loading' AND loader = :loader
 
 -- name: delete_batch_row
 DELETE FROM batches WHERE no = :no
