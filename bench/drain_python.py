@@ -16,6 +16,7 @@ from bench.program import NOOP, Program
 
 COUNT = 10_000
 LIMIT = "sqlite3, claim + complete in groups of 100"
+SAME = "sqlite3, the same on the same tables"
 
 
 def benchmark(count: int) -> Versus:
@@ -26,10 +27,15 @@ def benchmark(count: int) -> Versus:
         unit="items",
         contenders=[
             Contender(LIMIT, partial(bare.claim_and_complete, count=count)),
+            Contender(SAME, partial(bare.claim_and_complete_same_tables, count=count)),
             Contender("huey on SQLite", partial(huey, count=count), missing=_not_installed("huey")),
             Contender("batchctl", partial(batchctl, count=count)),
         ],
-        goals=[Goal("batchctl", (LIMIT,), 0.25), Goal("batchctl", ("huey on SQLite",), 5)],
+        goals=[
+            Goal("batchctl", (LIMIT,), 0.25),
+            Goal("batchctl", (SAME,), None),
+            Goal("batchctl", ("huey on SQLite",), 5),
+        ],
     )
 
 
