@@ -83,7 +83,6 @@ def unserved(batches: Sequence[OpenBatch], served: Collection[str]) -> set[str]:
 def judge(facts: Facts, rules: AlertRules) -> list[Condition]:
     """Everything that is wrong now."""
     checks = (_depth, _oldest, _failures, _stuck, _no_worker, _broken, _disk)
-    checks = (_depth, _oldest, _failures, _stuck, _no_worker, _broken, _disk)
     return [found for check in checks for found in check(facts, rules)]
 
 
