@@ -85,10 +85,12 @@ def _show(found: Statistics) -> None:
 
 
 def _queue(found: Statistics) -> str:
+    from batchctl.views.stats import STATES
+
     figures = found.total
     if not figures.batches:
         return "empty"
-    states = [f"{console.number(count)} {state}" for state, count in figures.queued.items() if count]
+    states = [f"{console.number(figures.queued[state])} {state}" for state in STATES if figures.queued[state]]
     items = console.plural(figures.queued.total(), "item")
     where = console.plural(figures.batches, "batch", "batches")
     age = console.span(max(0, found.until - (figures.oldest or found.until)))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
-from batchctl.errors import StoreCorrupt
+from batchctl.errors import StoreCorrupt, StoreFull
 
 _PAGES = 1_000  # copied at once: nobody waits for it, but progress is told in between
 _FIRST = 100  # pages given back at first; then as many as take about _STEP
@@ -79,16 +79,12 @@ class SqliteUpkeep:
         """A consistent copy at `target`, an empty file, checked whole; `progress` is told (done, all) in pages.
 
         Writers go on meanwhile: the copy is of the moment in which it began. Raises StoreCorrupt where the copy, and so
-        the store, is damaged.
+        the store, is damaged, and StoreFull where it does not fit.
         """
-        source = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        with closing(source), closing(sqlite3.connect(target, isolation_level=None)) as copy:
-            source.execute("BEGIN")  # one snapshot from the first page to the last, whoever commits meanwhile
-            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            source.backup(copy, pages=_PAGES, progress=lambda _, left, pages: progress(pages - left, pages))
-            source.execute("ROLLBACK")
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file is all there is of it
-            found = [row[0] for row in copy.execute("PRAGMA integrity_check(10)")]
+        try:
+            found = self._copy(target, progress)
+        except sqlite3.Error as error:
+            raise self._failed(target, error) from error
         if found != ["ok"]:
             raise StoreCorrupt(
                 f"{self._path}: the copy is damaged, and so the store is: {found[0]}",
@@ -99,3 +95,21 @@ class SqliteUpkeep:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def _copy(self, target: Path, progress: Callable[[int, int], None]) -> list[str]:
+        """What the check of the copy says: ["ok"], or what is wrong."""
+        source = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        with closing(source), closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            source.execute("BEGIN")  # one snapshot from the first page to the last, whoever commits meanwhile
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            source.backup(copy, pages=_PAGES, progress=lambda _, left, pages: progress(pages - left, pages))
+            source.execute("ROLLBACK")
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file is all there is of it
+            return [str(row[0]) for row in copy.execute("PRAGMA integrity_check(10)")]
+
+    def _failed(self, target: Path, error: sqlite3.Error) -> Exception:
+        from batchctl.engines.sqlite import _store_error
+
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            return StoreFull(f"{target.parent}: no space left for the copy", hint="name a file on another disk")
+        return _store_error(self._path, error)
