@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from batchctl.config import load
-from batchctl.locate import default_store
 from batchctl.errors import ConfigError
+from batchctl.locate import default_store
 
 
 def write(path: Path, text: str = "", mode: int = 0o600) -> Path:
