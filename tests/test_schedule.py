@@ -230,6 +230,20 @@ def test_programs_of_this_shells_path_are_found(cli: Cli) -> None:
     assert "own-tool" not in done.stderr
 
 
+def test_without_a_running_systemd_nothing_is_installed(cli: Cli) -> None:
+    """No manager of this user listens in an empty folder."""
+    cli.config(COMMAND)
+    debian.program("systemctl", "systemd")
+    done = cli.run("schedule", "systemd", "--scope", "user", "--install", XDG_RUNTIME_DIR=str(cli.folder))
+    assert done.returncode == 2
+    assert "this user's systemd does not run" in done.stderr
+    assert "schedule cron" in done.stderr
+    assert not list((cli.folder / "home").rglob("batchctl-*"))
+    done = cli.run("schedule", "cron", "--scope", "user", "--install", PATH=str(cli.folder))
+    assert done.returncode == 2
+    assert "cron is not on this machine" in done.stderr
+
+
 # -- among what others put there
 
 OTHERS = "MAILTO=me@example.com\n# mine\n0 3 * * * /usr/bin/backup\n"

@@ -205,7 +205,8 @@ class _Act:
         from batchctl.schedule.units import started
 
         if self.manager is Manager.CRON:
-            console.note("see it with `crontab -l`; `batchctl doctor` tells whether it fires")
+            where = "with `crontab -l`" if self.job.scope == "user" else "there"
+            console.note(f"see it {where}; `batchctl doctor` tells whether it fires")
             return
         user = "--user " if self.job.scope == "user" else ""
         console.note(f"see it with `systemctl {user}status {started(self.job, self.part)}`")

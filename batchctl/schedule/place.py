@@ -52,25 +52,36 @@ class Systemd:
         paths = [self.folder / name for name in units(job, part) if ours(self.folder / name, job)]
         if not paths:
             return []
-        self._reachable()
-        self._call("disable", "--now", started(job, part))
+        problem = self._absence()
+        self._call("disable", *([] if problem else ["--now"]), started(job, part))
         for path in paths:
             _delete(path)
-        self._call("daemon-reload")
+        if problem is None:
+            self._call("daemon-reload")
         return paths
 
     def _reachable(self) -> None:
+        if problem := self._absence():
+            raise UsageError(problem, hint="use `batchctl schedule cron`")
+
+    def _absence(self) -> str | None:
+        """Why nothing can be started; None where it can."""
         if shutil.which("systemctl", path=self._environ.get("PATH")) is None:
-            raise UsageError("systemd is not on this machine", hint="use `batchctl schedule cron`")
+            return "systemd is not on this machine"
+        whose = "this user's systemd" if self._scope == "user" else "systemd"
+        done = _run(["systemctl", *self._words, "show", "--property=Version"], self._environ)
+        return f"{whose} does not run: {' '.join(done.stderr.split())}" if done.returncode else None
+
+    @property
+    def _words(self) -> list[str]:
+        return ["--user"] if self._scope == "user" else []
 
     def _call(self, *words: str) -> None:
         """Raises BatchctlError with what systemctl says."""
-        scope = ["--user"] if self._scope == "user" else []
-        done = _run(["systemctl", *scope, *words], self._environ)
+        done = _run(["systemctl", *self._words, *words], self._environ)
         if done.returncode:
             said = " ".join(done.stderr.split()) or f"exit {done.returncode}"
-            hint = "is systemd running here?" if "not been booted" in said or "connect" in said else None
-            raise BatchctlError(f"systemctl {' '.join([*scope, *words])}: {said}", hint=hint)
+            raise BatchctlError(f"systemctl {' '.join([*self._words, *words])}: {said}")
 
 
 class Cron:
