@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from batchctl.doctor.base import Finding, Level, Patient, check
 from batchctl.errors import ConfigError
 from batchctl.schedule.survey import CRON_PATH, bare_environment, lacking, programs, search_path
 
+_UNSET = re.compile(r"environment variable (\w+) is not set")
+_CREDENTIAL = re.compile(r"^LoadCredential=(\w+):", re.MULTILINE)
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -22,14 +25,23 @@ def _config(patient: Patient) -> Iterator[Finding]:
         reasons = "; ".join([patient.refused.message, *patient.refused.details])
         yield Finding("config", "problem", reasons, patient.refused.hint)
         return
+    handed = _handed(patient)
+    serious = 0
     for problem in patient.problems:
+        name = _UNSET.search(problem.text)
+        if name and name[1] in handed:
+            yield Finding(
+                "config", "warning", f"{name[1]} is not set in this shell; the service has it as a credential"
+            )
+            continue
+        serious += problem.level != "warning"
         yield Finding("config", "warning" if problem.level == "warning" else "problem", str(problem), None)
     config = patient.config
     if config is None:
         return
     if config.path is None:
         yield Finding("config", "ok", "no config file: the defaults hold", None)
-    elif not any(problem.level != "warning" for problem in patient.problems):
+    elif not serious:
         count = len(config.processors)
         yield Finding("config", "ok", f"{config.path}, {count} processor{'' if count == 1 else 's'}")
 
@@ -63,10 +75,8 @@ def _secrets(patient: Patient) -> Iterator[Finding]:
     if config is None or config.path is None:
         return
     absent = lacking(config.path)
-    handed = {path.name for path in (config.folder / "credentials").glob("*")}
-    under_systemd = any(one.kind == "systemd" for one in patient.installed)
-    under_cron = any(one.kind == "cron" for one in patient.installed)
-    bad = [name for name in absent if name not in handed or under_cron or not under_systemd]
+    handed = _handed(patient)
+    bad = [name for name in absent if name not in handed]
     for name in bad:
         mend = f"write {name}=… into env_file, or under systemd its value into {config.folder}/credentials/{name}"
         here = "it is set in this shell alone" if name in patient.environ else "it is not set here either"
@@ -78,6 +88,12 @@ def _secrets(patient: Patient) -> Iterator[Finding]:
     if not bad and not _lost_in_bare(patient):
         yield Finding("secrets", "ok", "an empty environment has all that the config wants")
     yield from _lost_in_bare(patient)
+
+
+def _handed(patient: Patient) -> set[str]:
+    """The variables that every schedule of this config gets as credentials."""
+    found = [set(_CREDENTIAL.findall(one.text)) for one in patient.installed]
+    return set.intersection(*found) if found else set()
 
 
 def _lost_in_bare(patient: Patient) -> list[Finding]:

@@ -134,7 +134,10 @@ def test_the_timer_and_its_service(cli: Cli, manager: Manager) -> None:
     assert "batchctl-check.timer" in manager.ctl("list-timers", "--all")
     manager.ctl("start", "batchctl-check.service")
     assert (cli.folder / "done-1").exists()
-    found = manager.run(sys.executable, "-m", "batchctl", "doctor").stdout
+    done = manager.run(sys.executable, "-m", "batchctl", "doctor")
+    assert done.returncode == 0, done.stdout
+    found = done.stdout
+    assert "TOKEN is not set in this shell; the service has it as a credential" in found
     assert re.search(r"^ok       schedule: systemd, every 1 h", found, re.MULTILINE)
     assert re.search(r"^ok       secrets: ", found, re.MULTILINE)
     manager.schedule("--remove")
