@@ -10,7 +10,7 @@ from pathlib import Path
 _NAME = "reserve"
 _MOST = 16_000_000  # bytes: the write-ahead log of a few chunks
 _LEAST = 256_000
-_PLENTY = 8  # times the reserve must be free before it is made
+_PLENTY = 3  # times the reserve must be free before it is made
 
 
 def keep(folder: Path, store_bytes: int) -> bool:

@@ -80,9 +80,9 @@ def clean(
     if dry_run:
         return _would(engine, kept, org)
     size, _ = engine.upkeep().space()
-    if reserve.low(engine.private_folder()):
+    if low := reserve.low(engine.private_folder()):
         reserve.give_up(engine.private_folder())
-    done = _delete(engine, kept, org, deadline)
+    done = _delete(engine, kept, org, deadline, sparing=low)
     files, freed = _orphans(engine)
     add_up_old(engine)
     if done.items or done.batches:
@@ -98,16 +98,18 @@ def _would(engine: Engine, kept: Mapping[str, float], org: str | None) -> Cleane
     return Cleaned(len(rows), sum(row["total_items"] for row in rows), files=len(_orphaned(engine)))
 
 
-def _delete(engine: Engine, kept: Mapping[str, float], org: str | None, deadline: float | None) -> Cleaned:
+def _delete(
+    engine: Engine, kept: Mapping[str, float], org: str | None, deadline: float | None, *, sparing: bool
+) -> Cleaned:
     batches = items = 0
     with _presence(engine) as token:
         for no in _half_deleted(engine, token):
-            items += delete_batch(engine, no, deadline=deadline)
+            items += delete_batch(engine, no, deadline=deadline, sparing=sparing)
         for row in expired(engine, kept, org):
             if deadline is not None and time.monotonic() >= deadline:
                 break
             if _begin(engine, row, token):
-                items += delete_batch(engine, row["no"], deadline=deadline)
+                items += delete_batch(engine, row["no"], deadline=deadline, sparing=sparing)
                 batches += 1
                 journal.log(journal.INFO, "batch_deleted", batch=row["id"], items=row["total_items"])
         _delete_strays(engine)

@@ -15,6 +15,7 @@ from batchctl.errors import StoreCorrupt, StoreFull
 _PAGES = 1_000  # copied at once: nobody waits for it, but progress is told in between
 _FIRST = 100  # pages given back at first; then as many as take about _STEP
 _STEP = 0.05  # seconds
+_STUBBORN = 5  # steps without success
 _CHECKPOINT_WAIT = 200  # ms
 
 
@@ -50,17 +51,25 @@ class SqliteUpkeep:
     def shrink(self, seconds: float) -> bool:
         """Give free pages back to the disk for about so many seconds, in steps that hold the lock for a moment each.
         True where there is nothing left to give back."""
-        deadline, pages = time.monotonic() + seconds, _FIRST
-        while self._number("freelist_count"):
-            if time.monotonic() >= deadline:
+        deadline, pages, stuck = time.monotonic() + seconds, _FIRST, 0
+        while left := self._number("freelist_count"):
+            if time.monotonic() >= deadline or stuck > _STUBBORN:
                 return False
-            with self._turn():
-                began = time.monotonic()
-                self._connection.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
-                took = time.monotonic() - began
-            pages = max(_FIRST, min(10_000, round(pages * _STEP / max(took, _STEP / 4))))
+            took = self._vacuum(pages)
+            if self._number("freelist_count") < left:
+                pages, stuck = max(_FIRST, min(10_000, round(pages * _STEP / max(took, _STEP / 4)))), 0
+            else:  # a full disk: SQLite stops without a word where the log has no room left
+                pages, stuck = max(1, pages // 4), stuck + 1
+                self.flush()
         self.flush()
         return True
+
+    def _vacuum(self, pages: int) -> float:
+        """How many seconds it took."""
+        with self._turn():
+            began = time.monotonic()
+            self._connection.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
+            return time.monotonic() - began
 
     def flush(self) -> None:
         """Bring the write-ahead log into the file and cut both, where no reader or writer is in the way."""

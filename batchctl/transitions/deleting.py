@@ -10,7 +10,7 @@ from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.transitions.fingerprints import fingerprint
 
-_LEAST, _MOST = 50, 5_000  # items in a chunk
+_LEAST, _FIRST, _MOST = 50, 200, 5_000  # items in a chunk
 _AIM = 0.08  # seconds that a chunk may take: the write lock is free again well before 200 ms
 _BREATH = 0.5  # the pause after a chunk, as a share of what it took: others' work goes on meanwhile
 
@@ -19,7 +19,7 @@ _BREATH = 0.5  # the pause after a chunk, as a share of what it took: others' wo
 class Pace:
     """How many rows the next chunk takes, from how long the last ones took."""
 
-    size: int = 200
+    size: int
     took: float = 0.0
     _began: float = field(default_factory=time.monotonic)
 
@@ -35,14 +35,14 @@ class Pace:
         time.sleep(min(0.2, self.took * _BREATH))
 
 
-def delete_batch(engine: Engine, batch_no: int, *, deadline: float | None = None) -> int:
+def delete_batch(engine: Engine, batch_no: int, *, deadline: float | None = None, sparing: bool = False) -> int:
     """Delete a batch that is `loading`, or `deleting`, with all it has; the row goes last. A batch that has come to
     exist meanwhile is left alone. Returns how many items went; after the deadline (time.monotonic()) the rest stays for
-    the next one who looks."""
+    the next one who looks. `sparing` takes as little of the disk for it as it can."""
     where = _begin(engine, batch_no)
     if where is None:
         return 0
-    gone, pace = 0, Pace()
+    gone, pace = 0, Pace(_LEAST if sparing else _FIRST)
     while deadline is None or time.monotonic() < deadline:
         pace.begin()
         last = _chunk(engine, where, pace.size)
@@ -52,6 +52,9 @@ def delete_batch(engine: Engine, batch_no: int, *, deadline: float | None = None
         else:
             gone, where["after"] = gone + last[0], last[1]
         pace.end()
+        if sparing:
+            pace.size = _LEAST
+            engine.upkeep().flush()
         pace.rest()
     return gone
 

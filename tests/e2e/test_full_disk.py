@@ -122,6 +122,51 @@ def test_a_worker_that_gives_up_loses_nothing(small: Scene) -> None:
     audit(small)
 
 
+def test_cleanup_works_on_a_full_disk_and_makes_room(small: Scene) -> None:
+    """It begins in the space that was kept for it, and keeps it again afterwards."""
+    small.enqueue([{"id": n, "text": "x" * 40_000} for n in range(10)])
+    small.drain()
+    small.enqueue(2)
+    reserve = small.store.with_name("q.db.run") / "reserve"
+    small.cli.ok("cleanup", "--older-than", "1d")
+    assert reserve.exists()
+    _fill(small)
+    assert small.cli.run("pause", "latest").returncode == 5
+    answer = small.cli.json("cleanup", "--older-than", "0s")
+    assert (answer["deleted_batches"], answer["deleted_items"]) == (1, 10)
+    assert answer["freed_bytes"] > 300_000
+    small.cli.ok("cleanup", "--older-than", "1d")
+    assert reserve.exists()
+    assert small.drain()["completed"] == 2
+    audit(small)
+
+
+def test_a_disk_that_fills_up_in_mid_check(small: Scene) -> None:
+    """What has run is recorded as soon as there is room; a check that finds a full disk says so and does no harm."""
+    config = small.folder / "batchctl.yaml"
+    config.write_text(config.read_text() + "check: {retention: {completed: 1ms}}\n")
+    small.enqueue([{"id": 1, "hold": "go"}, {"id": 2}])
+    check = small.cli.start("check")
+    small.started.append(check)
+    small.holds(1)
+    ballast = _fill(small)
+    small.touch("go")
+    eventually(lambda: small.lines("done"), "it has ended")
+    ballast.unlink()
+    assert finish(check, 0) == ("", "")
+    assert len(small.ran()) == 2
+    small.enqueue(1)
+    ballast = _fill(small)
+    done = small.cli.run("check")
+    assert done.returncode in (1, 5)
+    assert "space" in done.stderr
+    assert "Traceback" not in done.stderr
+    ballast.unlink()
+    assert small.cli.run("check").returncode == 0
+    assert set(small.states()) <= {"completed"}
+    audit(small)
+
+
 def test_a_limit_on_file_sizes_is_a_full_disk_too(file_scene: Scene) -> None:
     file_scene.enqueue(1)
     (file_scene.folder / "many.jsonl").write_text("".join(f'{{"id": {n}}}\n' for n in range(20_000)))
