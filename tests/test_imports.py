@@ -24,6 +24,7 @@ LAYERS = {
         "histogram",
         "hosts",
         "patterns",
+        "urls",
         "reserve",
         "retry",
         "service",

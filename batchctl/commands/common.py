@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchctl import console
 from batchctl.errors import ConfigError, InvalidInput, NotFound, StoreMissing, UsageError
+from batchctl.urls import without_password
 
 if TYPE_CHECKING:
     from batchctl.announce import Announcer
@@ -144,7 +145,7 @@ class Globals:
         try:
             return self.open_store()
         except StoreMissing:
-            console.note(f"no store at {self.target()} yet ({self._looked_at()})")
+            console.note(f"no store at {without_password(self.target())} yet ({self._looked_at()})")
             return None
 
     def existing_store(self, what: str) -> Store:

@@ -57,7 +57,7 @@ def _print(shared: Globals, config: Config | None, problems: Sequence[Problem]) 
         refused = "the config is refused" if config is None else "the processors named above will not run"
         console.note(f"{console.plural(len(serious), 'problem')}: {refused}", style="bold red")
     elif config is not None and config.path is None:
-        console.out(f"no config file found, so the defaults hold; the store is {config.store}")
+        console.out(f"no config file found, so the defaults hold; the store is {config.effective['store']}")
         console.note(f"looked for: {', '.join(_looked_for(shared))}")
     elif config is not None:
         console.out(f"{config.path}: ok, {console.plural(len(config.processors), 'processor')}")

@@ -14,6 +14,7 @@ import typer
 from batchctl import console
 from batchctl.commands.common import Globals, globals_of
 from batchctl.errors import UsageError
+from batchctl.urls import without_password
 
 NAME = "batchctl.yaml"
 
@@ -119,9 +120,9 @@ def _create_store(shared: Globals, config: Path) -> None:
 def _next(shared: Globals, folder: Path, example: Example) -> list[str]:
     """The commands as they have to be typed here, with the options that lead back to this config and store."""
     elsewhere = (shared.cwd / folder).resolve() != shared.cwd.resolve()
-    given = [("--config", folder / NAME)] if elsewhere else []
+    given: list[tuple[str, Path | str]] = [("--config", folder / NAME)] if elsewhere else []
     if store := shared.flags.get("store"):
-        given.append(("--store", store))
+        given.append(("--store", without_password(store)))
     options = "".join(f" {name} {shlex.quote(str(value))}" for name, value in given)
     there = shlex.quote(f"{folder}/") if elsewhere else ""
     return [command.format(options=options, dir=there) for command in COMMANDS[example]]

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
-from batchctl.engines.postgres_errors import shown, store_error
+from batchctl.engines.postgres_errors import shown, store_error, unreachable
 from batchctl.errors import StoreError, StoreInterrupted
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -86,7 +86,7 @@ class Session:
                 **_KEEPALIVE,  # type: ignore[arg-type]
             )
         except psycopg.Error as error:
-            raise _unreachable(self.url, error) from error
+            raise unreachable(self.url, error) from error
         try:
             self._prepare(connection)
         except psycopg.Error as error:
@@ -136,12 +136,3 @@ class Session:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _unreachable(url: str, error: psycopg.Error) -> Exception:
-    said = store_error(url, error)
-    if isinstance(said, StoreInterrupted):
-        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "no answer")
-        hint = "check that the server runs and can be reached from here"
-        return StoreInterrupted(f"{shown(url)}: cannot be reached ({text})", hint=hint)
-    return said

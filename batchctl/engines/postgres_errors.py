@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 
@@ -17,7 +17,12 @@ from batchctl.errors import (
     StoreInterrupted,
     StoreMissing,
     StoreReadOnly,
+    UsageError,
 )
+from batchctl.urls import unquoted
+from batchctl.urls import without_password as shown
+
+__all__ = ["shown", "store_error", "translated", "unreachable"]
 
 # The transaction is gone, and the same again may well succeed.
 _AGAIN = {
@@ -37,15 +42,6 @@ _FULL = {"53100", "53200"}
 _READ_ONLY = {"25006", "42501"}
 _NO_TABLES = {"42P01", "3F000"}
 _REFUSED = {"28000", "28P01"}
-
-
-def shown(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if not parts.netloc:
-        return f"{parts.scheme}:…"
-    user, at, place = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + place, query="", fragment=""))
 
 
 @contextmanager
@@ -89,4 +85,31 @@ def _said(url: str, error: psycopg.Error) -> str:
     text = error.diag.message_primary or str(error)
     line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     password = urlsplit(url).password
-    return line.replace(password, "***") if password else line
+    for form in {password, unquote(password)} if password else ():
+        line = line.replace(form, "***")
+    return line
+
+
+def unreachable(url: str, error: psycopg.Error) -> BatchctlError:
+    """The error for a user where no connection could be opened; a StoreInterrupted where it may work soon."""
+    if unquoted(url) or isinstance(error, psycopg.ProgrammingError):
+        return UsageError(
+            f"{shown(url)}: the store's URL cannot be read",
+            hint="a password with characters such as / @ : % # must be percent-encoded: "
+            "postgresql://user:${NAME|url}@host/database in the config does that",
+        )
+    said = store_error(url, error)
+    if not isinstance(said, StoreInterrupted):
+        return said
+    text = _said(url, error).removeprefix("connection failed: ").removeprefix("connection is bad: ")
+    if "does not exist" in text and "database" in text:
+        hint = "create the database (`createdb --encoding=UTF8 NAME`), then run `batchctl init` or enqueue something"
+        return StoreError(f"{shown(url)}: there is no such database ({text})", hint=hint)
+    if error.pgconn is not None and error.pgconn.used_password:
+        what = "a password is needed" if error.pgconn.needs_password else "the server refuses user or password"
+        return StoreError(f"{shown(url)}: {what} ({text})", hint=_PASSWORD)
+    hint = "check that the server runs and can be reached from here"
+    return StoreInterrupted(f"{shown(url)}: cannot be reached ({text})", hint=hint)
+
+
+_PASSWORD = "set PGPASSWORD, write it into ~/.pgpass (mode 0600), or as ${NAME|url} into the config's `store:`"  # noqa: S105 - tells where it belongs
