@@ -12,10 +12,10 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class FailureSample:
-    """One failed item of a batch that has ended."""
+class FailureGroup:
+    """Failed items of one batch whose errors are alike; key and message are the first one's."""
 
-    item: int
+    count: int
     key: str
     type: str
     message: str
@@ -27,7 +27,7 @@ class BatchEnd:
 
     event       its final state
     begun_at    when this run began: the first claim, or the retry that opened the batch again
-    failures    the first failed items, at most as many as a commit can afford to look at
+    failures    the most frequent errors among the first `looked_at` failed items: a commit has no time for more
     """
 
     event: str
@@ -45,7 +45,8 @@ class BatchEnd:
     cancelled: int
     created_at: int
     begun_at: int
-    failures: Sequence[FailureSample] = ()
+    failures: Sequence[FailureGroup] = ()
+    looked_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from batchctl.announce import Alert, BatchEnd, FailureSample
+from batchctl.announce import Alert, BatchEnd, FailureGroup
 from batchctl.masking import Masker
 from batchctl.notify.addresses import recipient
 from batchctl.notify.messages import Message, of_alert, of_batch, one_line, span
@@ -30,11 +30,12 @@ END = BatchEnd(
     created_at=START - 5_000,
     begun_at=START,
     failures=[
-        *(FailureSample(n, f"ORD-{n}", "HttpError", f"422: no customer {n}") for n in range(1, 10)),
-        *(FailureSample(n, f"ORD-{n}", "Timeout", f"no answer within {n} s") for n in range(10, 13)),
-        FailureSample(13, "ORD-13", "NotFound", "the first of its kind"),
-        FailureSample(14, "ORD-14", "TooRare", "the fourth kind"),
+        FailureGroup(9, "ORD-1", "HttpError", "422: no customer 1"),
+        FailureGroup(3, "ORD-10", "Timeout", "no answer within 10 s"),
+        FailureGroup(1, "ORD-13", "NotFound", "the first of its kind"),
+        FailureGroup(1, "ORD-14", "TooRare", "the fourth kind"),
     ],
+    looked_at=14,
 )
 
 
@@ -103,7 +104,7 @@ EVIL = "x\r\nBcc: all@example.com\r\n\r\n<script>alert(1)</script><a href='//evi
 
 
 def test_foreign_texts_inject_nothing() -> None:
-    failures = [FailureSample(1, EVIL, EVIL, EVIL)] * 14
+    failures = [FailureGroup(count, EVIL, EVIL, EVIL) for count in (1, 13)]
     message = of_batch(
         replace(END, name=EVIL, user=EVIL, processor=EVIL, organization=EVIL, failures=failures), key="k"
     )
@@ -119,14 +120,14 @@ def test_foreign_texts_inject_nothing() -> None:
 
 
 def test_long_texts_are_cut() -> None:
-    failures = [FailureSample(1, "k" * 5_000, "T" * 5_000, "m" * 5_000)] * 14
+    failures = [FailureGroup(count, "k" * 5_000, "T" * 5_000, "m" * 5_000) for count in (1, 13)]
     message = of_batch(replace(END, name="n" * 5_000, failures=failures), key="k")
     assert len(message.subject) < 200
     assert len(message.encoded()) < 5_000
 
 
 def test_secrets_are_masked_everywhere() -> None:
-    failures = [FailureSample(1, "hunter2hunter", "Oops", "password hunter2hunter")]
+    failures = [FailureGroup(1, "hunter2hunter", "Oops", "password hunter2hunter")]
     end = replace(END, name="hunter2hunter", failures=failures)
     message = of_batch(end, key="k", mask=Masker(["hunter2hunter"]))
     assert "hunter2hunter" not in message.subject + message.text + message.html + str(message.facts)

@@ -12,9 +12,9 @@ from datetime import datetime
 from html import escape
 from typing import Any, Literal
 
-from batchctl.announce import Alert, BatchEnd
+from batchctl.announce import Alert, BatchEnd, FailureGroup
 from batchctl.duration import iso
-from batchctl.patterns import Failure, Group, grouped
+from batchctl.patterns import fold
 
 Kind = Literal["success", "warning", "failure", "info"]
 
@@ -147,26 +147,20 @@ def _batch_parts(end: BatchEnd) -> _Parts:
     rows += [("Submitted by", one_line(end.user, _NAME))] if end.user else []
     rows += [("Duration", f"{span(end.at - end.begun_at)}, until {_local(end.at)}")]
     rows += [("Run", f"{end.run_no} (some items were tried again)")] if end.run_no > 1 else []
-    groups = _groups(end)
-    looked = f" among the first {len(end.failures):,} failures" if len(end.failures) < end.failed else ""
+    looked = f" among the first {end.looked_at:,} failures" if end.looked_at < end.failed else ""
     return _Parts(
         subject=f"{title}: {_counts(end)}",
         lead=f"{title} {_VERBS.get(end.event, end.event)}: {_counts(end)}.",
         rows=rows,
         errors_title=f"Most frequent errors{looked}",
-        errors=[_error(group) for group in groups[:_ERRORS]],
+        errors=[_error(group) for group in end.failures[:_ERRORS]],
         commands=_commands(end),
     )
 
 
-def _groups(end: BatchEnd) -> list[Group]:
-    failures = [Failure(one.item, one.key, end.id, one.type, one.message, False) for one in end.failures]
-    return grouped(failures, keys=1)
-
-
-def _error(group: Group) -> str:
-    what = one_line(f"{group.type}: {group.example.message}" if group.count == 1 else f"{group.type}: {group.pattern}")
-    return f"{group.count:,} × {what} (for example {one_line(group.keys[0], _NAME)})"
+def _error(group: FailureGroup) -> str:
+    what = one_line(f"{group.type}: {group.message if group.count == 1 else fold(group.message)}")
+    return f"{group.count:,} × {what} (for example {one_line(group.key, _NAME)})"
 
 
 def _commands(end: BatchEnd) -> list[tuple[str, str]]:

@@ -10,14 +10,15 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from batchctl.announce import Alert, Announcer, BatchEnd, FailureSample, Notice
+from batchctl.announce import Alert, Announcer, BatchEnd, FailureGroup, Notice
 from batchctl.engines.base import Row, Tx
 from batchctl.transitions.common import event
 
 KEPT = 23 * 3_600_000  # ms: targets that know repeats by a key forget it after 24 h
 CLAIMED = 2 * 3_600_000  # ms: a sender that lives but is stuck (stopped) for so long has lost its claim
 DEAD = "notification_dead"
-_SAMPLE = 2_000  # failed items that are looked at while the write lock is held
+_SAMPLE = 10_000  # failed items that are looked at while the write lock is held: about 20 ms
+_PATTERNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,11 @@ def _facts(tx: Tx, batch_no: int, end: str, now: int, row: Row) -> BatchEnd:
     _id, name, processor, organization, user, kind, run_no, total, completed, failed, cancelled, created, begun = row
     if run_no > 1:
         begun = tx.value("reopened_at", {"no": batch_no}) or begun
-    found = tx.all("first_failures", {"no": batch_no, "limit": _SAMPLE}) if failed else []
-    failures = tuple(FailureSample(number, key, kind or "", text or "") for number, key, kind, text in found)
+    asked = {"no": batch_no, "sample": _SAMPLE, "limit": _PATTERNS}
+    failures = tuple(FailureGroup(*row) for row in tx.all("frequent_failures", asked)) if failed else ()
     counts = (run_no, total, completed, failed, cancelled)
-    return BatchEnd(end, now, _id, name, processor, organization, user, kind, *counts, created, begun or now, failures)
+    who = (_id, name, processor, organization, user, kind)
+    return BatchEnd(end, now, *who, *counts, created, begun or now, failures, min(failed, _SAMPLE))
 
 
 def announce_alert(tx: Tx, alert: Alert, now: int, *, but: str | None = None) -> None:

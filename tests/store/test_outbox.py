@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchctl.announce import Alert, BatchEnd, Notice
+from batchctl.announce import Alert, BatchEnd, FailureGroup, Notice
 from batchctl.engines.base import Engine
 from batchctl.store import Store
 from batchctl.transitions import outbox
@@ -99,8 +99,22 @@ def test_the_facts_of_an_end(store: Store, worker: Worker, announcer: Announcer,
     assert (end.event, end.name, end.user, end.organization) == ("completed_with_errors", "june", "jo", "acme")
     assert (end.total, end.completed, end.failed, end.cancelled, end.run_no) == (3, 1, 2, 0, 1)
     assert end.at - end.begun_at == 60_000
-    assert [(one.item, one.message) for one in end.failures] == [
-        (item.number, "no such customer 7") for item in items[1:]
+    assert (end.failures, end.looked_at) == (
+        (FailureGroup(2, items[1].key, "NotFound", "no such customer 7"),),
+        2,
+    )
+
+
+def test_the_most_frequent_errors_of_an_end(store: Store, worker: Worker, announcer: Announcer) -> None:
+    load(store, 8)
+    items = worker.claim(8)
+    for item, message in zip(items, ["a", "b", "c 1", "c 2", "c 3", "d x", "d x", "b"], strict=True):
+        worker.fail(item, message=message)
+    (end,) = announcer.ends
+    assert [(one.count, one.key, one.message) for one in end.failures] == [
+        (3, items[2].key, "c 1"),
+        (2, items[1].key, "b"),
+        (2, items[5].key, "d x"),
     ]
 
 

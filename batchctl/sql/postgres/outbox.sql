@@ -11,11 +11,18 @@ WHERE batch_no = :no AND event = 'retry'
       AND event IN ('completed', 'completed_with_errors', 'failed', 'cancelled') ORDER BY id DESC LIMIT 1), 0)
 ORDER BY id LIMIT 1
 
--- name: first_failures
-SELECT i.id, i.key, r.error_type, r.error_message
-FROM items i LEFT JOIN item_results r ON r.item_id = i.id
-WHERE i.batch_no = :no AND i.state IN ('failed', 'cancelled') AND i.state = 'failed'
-ORDER BY i.id LIMIT :limit
+-- name: frequent_failures
+-- Among a batch's first failed items.
+SELECT p.count, i.key, coalesce(r.error_type, ''), coalesce(r.error_message, '')
+FROM (SELECT pattern, count(*) AS count, min(item_id) AS first
+      FROM (SELECT r.pattern, r.item_id
+            FROM items i JOIN item_results r ON r.item_id = i.id
+            WHERE i.batch_no = :no AND i.state IN ('failed', 'cancelled') AND i.state = 'failed'
+            ORDER BY i.id LIMIT :sample) AS sample
+      GROUP BY pattern ORDER BY count(*) DESC, min(item_id) LIMIT :limit) AS p
+JOIN item_results r ON r.item_id = p.first
+JOIN items i ON i.id = p.first
+ORDER BY p.count DESC, p.first
 
 -- name: insert_notice
 INSERT INTO outbox (batch_no, run_no, organization, event, target, message, next_attempt_at, created_at, expires_at)
