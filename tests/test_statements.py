@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
+from postgres_server import cluster
 
 from batchctl.engines import statements
+from batchctl.engines.postgres_sql import compiled
 from batchctl.store import Store
 
 PACKAGE = Path(statements.__file__).parent.parent
@@ -58,6 +61,18 @@ def test_every_name_that_is_run_is_a_statement() -> None:
     assert not [name for name in wanted if not any(re.fullmatch(name, statement) for statement in NAMED)]
 
 
+def test_the_engines_have_the_same_statements() -> None:
+    assert named_in("postgres") == named_in("sqlite")
+
+
+def named_in(engine: str) -> dict[str, set[str]]:
+    """The names in each file of an engine."""
+    return {
+        path.name: set(re.findall(r"^-- name: (\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE))
+        for path in (PACKAGE / "sql" / engine).glob("*.sql")
+    }
+
+
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     path = tmp_path_factory.mktemp("statements") / "queue.db"
@@ -71,3 +86,16 @@ def test_the_schema_has_what_a_statement_needs(fresh: sqlite3.Connection, name: 
     sql = NAMED[name]
     named = set(re.findall(r"(?<!:):(\w+)", sql))
     fresh.execute(f"EXPLAIN {sql}", dict.fromkeys(named) if named else [None] * sql.count("?"))
+
+
+@pytest.fixture(scope="module")
+def fresh_postgres() -> Iterator[psycopg.Connection]:
+    with cluster().database() as url, psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("name", compiled())
+def test_the_schema_on_postgresql_has_what_a_statement_needs(fresh_postgres: psycopg.Connection, name: str) -> None:
+    """Prepared without a value: the types of its parameters must follow from the statement alone."""
+    done = fresh_postgres.pgconn.prepare(b"", compiled()[name].sql.encode())
+    assert done.status == psycopg.pq.ExecStatus.COMMAND_OK, done.error_message.decode()

@@ -341,7 +341,7 @@ def test_find_gives_the_newest_first(queue: Queue) -> None:
     assert [item["id"] for item in queue.views().find("k2", limit=1)] == [4]
 
 
-COUNTING = ("view_batch", "view_failures", "view_next_retry", "view_held")
+COUNTING = ("view_batch", "view_next_retry", "view_held")
 
 
 @pytest.mark.parametrize("statement", COUNTING)
