@@ -19,6 +19,7 @@ from psycopg import pq
 from batchctl.announce import Announcer
 from batchctl.engines import postgres_folder
 from batchctl.engines import presence as marks
+from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Row
 from batchctl.engines.postgres_connection import Connection, Session
 from batchctl.engines.postgres_errors import shown, translated
@@ -222,6 +223,7 @@ class PostgresEngine:
     def presence(self, name: str) -> PostgresPresence:
         return PostgresPresence(self, name)
 
+    @again
     def hold(self, name: str) -> None:
         """Take the database's lock of that name; with every new connection again."""
         with translated(self.url):
@@ -235,6 +237,7 @@ class PostgresEngine:
             with suppress(psycopg.Error):
                 connection.execute("SELECT pg_advisory_unlock_shared($1)", (_number(name),))
 
+    @again
     def alive(self, name: str) -> bool:
         folder = self.private_folder()
         if marks.alive(folder, name):

@@ -1,0 +1,152 @@
+"""A connection that is lost at any statement, COMMIT's answer included: no outcome is lost, none is stored twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from postgres_proxy import Cut, Proxy
+from postgres_server import cluster
+
+from batchctl.engines import postgres
+from batchctl.engines.again import again
+from batchctl.errors import StoreInterrupted
+from batchctl.store import Store
+from store.kit import Worker, load, scope
+
+_T = TypeVar("_T")
+
+
+def surely(act: Callable[[], _T]) -> _T:
+    return again(act)()
+
+
+@contextmanager
+def proxied(url: str) -> Iterator[tuple[Proxy, str]]:
+    parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
+    proxy = Proxy((parts.hostname, parts.port))
+    place = parts.netloc.rpartition("@")[0] + f"@127.0.0.1:{proxy.port}"
+    try:
+        yield proxy, urlunsplit(parts._replace(netloc=place, query="sslmode=disable&gssencmode=disable"))
+    finally:
+        proxy.close()
+
+
+def work(store: Store) -> int:
+    """Enqueue, claim, complete, put off, cancel what is left; the batch's number."""
+    no = load(store, 4)[0]
+    worker = Worker(store, "w1", scope("p"))
+    one, two = surely(lambda: worker.claim(2))
+    assert len(surely(lambda: worker.complete(one))) == 1
+    assert len(surely(lambda: worker.put_off(two, until=store.engine.now() + 60_000))) == 1
+    store.pause([no], None, "ann")
+    store.resume([no], "ann")
+    assert store.cancel_batch(no, "ann") == 3
+    return no
+
+
+def test_a_connection_is_lost_at_every_statement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with (
+        cluster().database(tcp=True) as url,
+        proxied(url) as (proxy, way),
+        psycopg.connect(url, autocommit=True) as eyes,
+    ):
+
+        def trial(at: int | None, how: Cut) -> int:
+            store = Store.open(way, create=False)
+            proxy.arm(at, how)
+            try:
+                no = work(store)
+            finally:
+                proxy.arm(None)
+                store.close()
+            counts = eyes.execute(
+                "SELECT status, total_items, completed_items, cancelled_items FROM batches WHERE no = %s", (no,)
+            ).fetchone()
+            assert counts == ("cancelled", 4, 1, 3)
+            states = eyes.execute("SELECT state FROM items WHERE batch_no = %s ORDER BY id", (no,)).fetchall()
+            assert [state for (state,) in states] == ["completed", "cancelled", "cancelled", "cancelled"]
+            tries = eyes.execute(
+                "SELECT a.outcome FROM attempts a JOIN items i ON i.id = a.item_id WHERE i.batch_no = %s ORDER BY i.id",
+                (no,),
+            ).fetchall()
+            assert tries == [("completed",), ("retry",)]
+            told = eyes.execute("SELECT event FROM events WHERE batch_no = %s ORDER BY id", (no,)).fetchall()
+            assert [event for (event,) in told] == ["enqueued", "paused", "resumed", "cancel", "cancelled"]
+
+        store = Store.open(way, create=False)
+        proxy.arm(None)
+        work(store)
+        store.close()
+        count = proxy.requests
+        assert count > 60
+        for how in Cut:
+            for at in range(1, count + 1):
+                trial(at, how)
+        assert proxy.cuts == 2 * count
+        assert eyes.execute("SELECT count(*) FROM batches WHERE status = 'loading'").fetchone() == (0,)
+
+
+def test_nothing_is_stored_where_a_write_ends_in_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with cluster().database() as url:
+        engine = postgres.PostgresEngine(url)
+        try:
+            with pytest.raises(StoreInterrupted):
+                _raise_and_be_killed(engine, url)
+            with engine.read() as tx:
+                assert tx.value("control_number") == 0
+            with engine.write() as tx:
+                tx.run("raise_control")
+            with engine.read() as tx:
+                assert tx.value("control_number") == 1
+        finally:
+            engine.close()
+
+
+def test_a_deadlock_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with cluster().database() as url:
+        first, second = postgres.PostgresEngine(url), postgres.PostgresEngine(url)
+        with first.write() as tx:
+            for name in ("a", "b"):
+                tx.run("ensure_processor", {"processor": name})
+        meet = threading.Barrier(2)
+        tries: list[str] = []
+
+        def lock(engine: postgres.PostgresEngine, *names: str) -> None:
+            with engine.write(shared=True) as tx:
+                tries.append(names[0])
+                tx.run("pause_processor", {"processor": names[0], "until": None})
+                if len(tries) <= 2:
+                    meet.wait(20)
+                tx.run("pause_processor", {"processor": names[1], "until": None})
+
+        other = threading.Thread(target=again(lock), args=(second, "b", "a"))
+        other.start()
+        again(lock)(first, "a", "b")
+        other.join(30)
+        assert len(tries) == 3  # one of them was the victim, once
+        first.close()
+        second.close()
+
+
+def _raise_and_be_killed(engine: postgres.PostgresEngine, url: str) -> None:
+    with engine.write() as tx:
+        tx.run("raise_control")
+        cluster().execute(_kill_all(url))
+        tx.run("raise_control")
+
+
+def _kill_all(url: str) -> str:
+    name = urlsplit(url).path.strip("/")
+    return f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608
