@@ -233,7 +233,11 @@ def _supervise(folder: Path) -> None:
     deadline = time.monotonic() + 2 * _START_SECONDS
     while not (folder / "ready").exists():
         if keeper.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"no test server:\n{log.read_text(encoding='utf-8')}")
+            said = log.read_text(encoding="utf-8")
+            keeper.kill()
+            keeper.wait()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise RuntimeError(f"no test server:\n{said}")
         time.sleep(0.02)
     keeper.returncode = 0  # it outlives us: no ResourceWarning
 
