@@ -1,13 +1,19 @@
-"""Looking after a database on a server: its size. Space and copies are the server's business."""
+"""Looking after a database on a server: its size, and a copy by `pg_dump`. Free space is the server's business."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from batchctl.engines.postgres_connection import Connection
 from batchctl.engines.postgres_errors import shown, translated
-from batchctl.errors import StoreError
+from batchctl.errors import StoreError, UsageError
 
 
 class PostgresUpkeep:
@@ -37,8 +43,32 @@ class PostgresUpkeep:
     def flush(self) -> None:
         """Nothing to do: the server's checkpoints do it."""
 
-    def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:  # noqa: ARG002 - not ours to make
-        raise StoreError(
-            f"{shown(self._url)}: a store on a server is copied by the server's own tools",
-            hint="use `pg_dump --format=custom`, or your server's backups",
-        )
+    def backup(self, target: Path, progress: Callable[[int, int], None]) -> None:  # noqa: ARG002 - pg_dump tells nothing
+        program = shutil.which("pg_dump")
+        if program is None:
+            raise UsageError(
+                f"{shown(self._url)}: a copy of a PostgreSQL store is made by pg_dump, which is not installed here",
+                hint="install PostgreSQL's client programs, or let the server's own backups cover this database",
+            )
+        where: dict[str, Any] = conninfo_to_dict(self._url)
+        password = where.pop("password", None)
+        environment = dict(os.environ) | (
+            {"PGPASSWORD": str(password)} if password else {}
+        )  # arguments are seen by all
+        self._call([program, "--format=custom", f"--file={target}", "--dbname", make_conninfo(**where)], environment)
+        self._call([str(Path(program).with_name("pg_restore")), "--list", str(target)], environment)
+
+    def _call(self, command: list[str], environment: dict[str, str]) -> None:
+        """Raises StoreError where the program says that it failed."""
+        name = Path(command[0]).name
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603 - no shell
+        except OSError as error:
+            raise StoreError(f"{name} cannot be started: {error.strerror}", hint="install it beside pg_dump") from error
+        if done.returncode:
+            lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit {done.returncode}"]
+            raise StoreError(
+                f"{shown(self._url)}: {name} failed",
+                details=[line.replace(environment.get("PGPASSWORD") or "\0", "***") for line in lines[:5]],
+                hint="pg_dump must not be older than the server",
+            )
