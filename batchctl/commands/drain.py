@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchctl import console, journal
 from batchctl.commands.common import Globals
+from batchctl.engines.again import again
 from batchctl.errors import BatchctlError, InvalidInput
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def _say(completed: int, failed: int, retried: int, left: int, batches: list[dic
         console.note(f"see what failed with `{command}`")
 
 
+@again
 def _unfinished(store: Store, scope: Scope) -> int:
     from batchctl import outlook
 

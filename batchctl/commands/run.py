@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batchctl.commands.common import globals_of
 from batchctl.commands.drain import RunOptions, nothing_to_run, run_batches
+from batchctl.engines.again import again
 from batchctl.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from batchctl.store import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -39,8 +44,6 @@ def run(
 
     Exit code: 0 nothing failed, 1 some items failed, 3 work is left, 130 or 143 stopped by a signal.
     """
-    from batchctl.views import resolve_batches
-
     shared = globals_of(ctx)
     options = RunOptions(
         concurrency=concurrency,
@@ -60,9 +63,16 @@ def run(
         return nothing_to_run(shared)
     named: list[int] | None = None
     if batches:
-        with store.engine.read() as tx:
-            named = sorted({no for text in batches for no in resolve_batches(tx, text, shared.organization)})
+        named = _numbers(store, batches, shared.organization)
     return run_batches(shared, named, options)
+
+
+@again
+def _numbers(store: Store, batches: Sequence[str], organization: str | None) -> list[int]:
+    from batchctl.views import resolve_batches
+
+    with store.engine.read() as tx:
+        return sorted({no for text in batches for no in resolve_batches(tx, text, organization)})
 
 
 def _seconds(text: str | None, option: str) -> float | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Tx
 from batchctl.errors import NotFound
 from batchctl.views.batches import STATES, batch_json, counts
@@ -38,7 +39,8 @@ class Views:
         """The contract's batch. Raises NotFound."""
         return self.batches_of([no])[0]
 
-    def batches_of(self, nos: Iterable[int]) -> list[dict[str, Any]]:
+    @again
+    def batches_of(self, nos: Collection[int]) -> list[dict[str, Any]]:
         """The same for several, in the order given."""
         with self.engine.read() as tx:
             now, gates = self.engine.now(), processors(tx)
@@ -66,21 +68,25 @@ class Views:
             nos = [row[0] for row in tx.all("view_batch_nos", where | {"limit": limit, "offset": offset})]
             return self.batches_of(nos), total
 
+    @again
     def unfinished(self) -> list[int]:
         """The numbers of all batches that are not finished, in the order in which they are served."""
         with self.engine.read() as tx:
             return [row[0] for row in tx.all("view_unfinished_batch_nos", {"org": self.org})]
 
+    @again
     def running(self, no: int, limit: int) -> list[tuple[str, float]]:
         """Items that run and tell how far they are: key and percent, at most `limit`."""
         with self.engine.read() as tx:
             return [(row[0], row[1]) for row in tx.all("view_running", {"no": no, "limit": limit})]
 
+    @again
     def gate(self, no: int) -> Gate | None:
         """What keeps a batch's items from being claimed now. Raises NotFound."""
         with self.engine.read() as tx:
             return gate_of(_batch_row(tx, no, "view_batch_gate"), processors(tx), self.engine.now())
 
+    @again
     def summary(self, no: int) -> dict[str, int]:
         """How many of a batch's items are in each state."""
         with self.engine.read() as tx:
