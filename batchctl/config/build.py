@@ -15,10 +15,12 @@ from batchctl.config.structs import (
     CommandSpec,
     HttpSpec,
     Kind,
+    LaneConfig,
     Ping,
     PlannedSpec,
     ProcessorConfig,
     PythonSpec,
+    Rate,
     Spec,
     WorkerConfig,
 )
@@ -77,6 +79,8 @@ def processor(
         timeout=_timeout(kind, data, defaults),
         backoff=Backoff(**(defaults.get("backoff", {}) | data.get("backoff", {}))),
         accept=_accept(data.get("accept", {})),
+        lane=_lane(data.get("lane")),
+        rate=_rate(data.get("rate")),
         problems=problems,
         fingerprint=fingerprint,
         **plain,
@@ -96,6 +100,17 @@ def _timeout(kind: Kind, data: Mapping[str, Any], defaults: Mapping[str, Any]) -
 def _accept(data: Mapping[str, Any]) -> Accept:
     types = tuple(kind.lower().removeprefix(".") for kind in data.get("types", ()))
     return Accept(types, data.get("max_file_size"), data.get("max_items"))
+
+
+def _lane(data: Mapping[str, Any] | None) -> LaneConfig | None:
+    if not data or is_missing(data.get("field")):
+        return None
+    given = {key: data[key] for key in ("concurrency", "on_failure") if key in data}
+    return LaneConfig(str(data["field"]), rate=_rate(data.get("rate")), **given)
+
+
+def _rate(data: tuple[int, float] | None) -> Rate | None:
+    return None if data is None else Rate(*data)
 
 
 def _spec(kind: Kind, data: Mapping[str, Any], folder: Path) -> Spec:

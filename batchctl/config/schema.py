@@ -71,8 +71,8 @@ LANE = Object(
     {
         "field": Key(Words(), "Items with the same value share a lane.", required=True),
         "concurrency": Key(CONCURRENCY, "Items of a lane at once (1)."),
-        "rate": Key(RATE, "Starts in a lane."),
-        "on_failure": Key(Choice(("continue", "stop")), "What a failed item means for those behind it."),
+        "rate": Key(RATE, "Starts in a lane, evenly spread."),
+        "on_failure": Key(Choice(("continue", "hold")), "hold: a failure stops the lane (continue)."),
     }
 )
 
@@ -229,7 +229,7 @@ PROCESSOR = Object(
         "accept": Key(ACCEPT, "What may be enqueued."),
         "max_failures": Key(COUNT_OR_PERCENT, "Failed items after which the batch stops."),
         "lane": Key(LANE, "Items that share a value share limits and an order."),
-        "rate": Key(RATE, "Starts, across all workers."),
+        "rate": Key(RATE, "Starts, across all workers, evenly spread."),
         "into": Key(INTO, "Where results are upserted."),
         "after": Key(AFTER, "What becomes of an item's file."),
         "poll": Key(seconds(least=1), "First pause between polls of a remote batch (30s)."),

@@ -27,6 +27,28 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """`count` starts in so many seconds, evenly spread."""
+
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaneConfig:
+    """Items with the same value in `field` share a lane: so many at once, in order, at most so fast.
+
+    field       of the payload, `a.b` for one inside another; of a file: path, name, stem, suffix, dir
+    on_failure  hold: nothing of the lane starts after a failure until somebody says so
+    """
+
+    field: str
+    concurrency: int = 1
+    rate: Rate | None = None
+    on_failure: Literal["continue", "hold"] = "continue"
+
+
+@dataclass(frozen=True, slots=True)
 class CommandSpec:
     """A command and its arguments.
 
@@ -105,6 +127,7 @@ class ProcessorConfig:
     timeout       seconds for one attempt
     max_retries   tries after the first one
     concurrency   across all workers on the store; None: only the worker's own limit
+    rate          starts across all workers on the store
     folder        absolute; relative paths and imports start here
     problems      what keeps it from running (its items wait); each begins with file:line:column
     fingerprint   changes when its definition or a secret in it changes; tells nothing of the secret
@@ -120,6 +143,8 @@ class ProcessorConfig:
     max_outage: float = 86400.0
     concurrency: int | None = None
     accept: Accept = Accept()
+    lane: LaneConfig | None = None
+    rate: Rate | None = None
     problems: tuple[str, ...] = ()
     fingerprint: str = ""
 
