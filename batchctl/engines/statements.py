@@ -24,9 +24,12 @@ def statements(engine: str) -> dict[str, str]:
 
 
 def migrations(engine: str) -> list[tuple[int, str, str]]:
-    """(number, name, script) of every migration, in order."""
+    """(number, name, script) of every migration, in order. Raises ValueError where a number stands twice."""
     folder = _SQL / engine / "migrations"
-    return [
+    found = [
         (int(path.stem.split("_", 1)[0]), path.stem, path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*.sql"))
     ]
+    if len({number for number, _, _ in found}) < len(found):
+        raise ValueError(f"{folder}: two migrations have the same number")
+    return found
