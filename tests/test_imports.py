@@ -26,6 +26,7 @@ LAYERS = {
         "patterns",
         "urls",
         "reserve",
+        "reserved",
         "retry",
         "service",
         "batchctl",

@@ -13,8 +13,6 @@ PROCESSOR_KEYS: tuple[tuple[str, ...], ...] = (
     ("anthropic",),
     ("lane",),
     ("rate",),
-    ("into",),
-    ("after",),
     ("max_failures",),
     ("accept", "batches_per_user"),
     ("poll",),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from batchctl.config import outlets
 from batchctl.config.schema import BODIES, KINDS
 from batchctl.config.shapes import is_missing
 from batchctl.config.structs import (
@@ -80,6 +81,8 @@ def processor(
         backoff=Backoff(**(defaults.get("backoff", {}) | data.get("backoff", {}))),
         accept=_accept(data.get("accept", {})),
         lane=_lane(data.get("lane")),
+        into=outlets.into(data.get("into"), folder),
+        after=outlets.after(data.get("after"), folder),
         rate=_rate(data.get("rate")),
         problems=problems,
         fingerprint=fingerprint,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchctl import duration
+from batchctl.config.outlets import check_into
 from batchctl.config.problems import Path, dotted, listed
 from batchctl.config.report import Report
 from batchctl.config.shapes import (
@@ -77,13 +78,6 @@ LANE = Object(
 )
 
 
-def _check_into(value: dict[str, Any], path: Path, report: Report) -> None:
-    if ("table" in value) == ("file" in value):
-        report.error(path, f"{dotted(path)} takes either `table` or `file`")
-    if "table" in value and "pk" not in value:
-        report.error(path, f"`pk` is missing in {dotted(path)}")
-
-
 INTO = Object(
     {
         "table": Key(Words(COLUMN, "the name of a table"), "The table that results are upserted into."),
@@ -93,7 +87,7 @@ INTO = Object(
         "database": Key(Words(), "Another SQLite file."),
         "file": Key(Words(r".+\.(jsonl|csv)", "a path that ends in .jsonl or .csv"), "A file to append to."),
     },
-    _check_into,
+    check_into,
 )
 MOVE = Words(r"delete|move:.+", "`delete` or `move:FOLDER/`")
 AFTER = Object(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from batchctl.masking import Masker
 from batchctl.retry import Backoff
@@ -121,6 +121,36 @@ Spec = CommandSpec | HttpSpec | PythonSpec | PlannedSpec
 
 
 @dataclass(frozen=True, slots=True)
+class Into:
+    """Where results go as rows: a table (of the store, or of another SQLite file), or a file.
+
+    pk         columns of the primary key; `key` is the item's key where the result has no such field
+    add        columns and their templates, for each row
+    database   absolute; None: the store
+    file       absolute, .jsonl or .csv; None: a table
+    """
+
+    table: str | None = None
+    pk: tuple[str, ...] = ()
+    add: Mapping[str, Any] = field(default_factory=dict)
+    indexes: tuple[tuple[str, ...], ...] = ()
+    database: Path | None = None
+    file: Path | None = None
+
+
+DELETE: Final = "delete"
+FileAct = Path | Literal["delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """What becomes of the file of a final item: it moves to a folder (absolute) or is deleted; None: it stays."""
+
+    completed: FileAct | None = None
+    failed: FileAct | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessorConfig:
     """One processor.
 
@@ -145,6 +175,8 @@ class ProcessorConfig:
     accept: Accept = Accept()
     lane: LaneConfig | None = None
     rate: Rate | None = None
+    into: Into | None = None
+    after: After | None = None
     problems: tuple[str, ...] = ()
     fingerprint: str = ""
 
