@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
@@ -14,6 +15,7 @@ import pytest
 from conftest import Cli
 from postgres_server import OWNER, PASSWORD, cluster
 
+from batchctl.engines.postgres_folder import private_folder
 from batchctl.urls import without_password
 
 
@@ -181,3 +183,39 @@ def test_without_the_extra_the_message_names_it(cli: Cli) -> None:
 )
 def test_what_is_shown_of_a_url(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+@pytest.mark.usefixtures("clean_state")
+@pytest.mark.parametrize(
+    "same",
+    [
+        "postgresql://ann@db.example.com:5432/orders",
+        "postgres://batch:s3cret@db.example.com/orders?sslmode=verify-full&connect_timeout=3",
+        "postgresql://db.example.com/orders?sslmode=require&application_name=x#fragment",
+        "postgresql:///orders?host=db.example.com&user=eve",
+    ],
+)
+def test_the_same_database_has_one_private_folder(same: str) -> None:
+    assert private_folder(same) == private_folder("postgresql://db.example.com/orders")
+
+
+@pytest.mark.usefixtures("clean_state")
+@pytest.mark.parametrize(
+    "other",
+    [
+        "postgresql://db.example.com/invoices",
+        "postgresql://db.example.com:5433/orders",
+        "postgresql://db2.example.com/orders",
+        "postgresql:///orders?host=/run/postgresql",
+        "postgresql://db.example.com/orders?options=-csearch_path%3Dbatchctl",
+    ],
+)
+def test_another_database_has_another_private_folder(other: str) -> None:
+    assert private_folder(other) != private_folder("postgresql://db.example.com/orders")
+
+
+@pytest.fixture
+def clean_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)

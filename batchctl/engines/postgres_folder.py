@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
+
+_SEARCH_PATH = re.compile(r"search_path\s*=\s*((?:[^\s\\]|\\.)+)")
 
 
 def private_folder(url: str) -> Path:
@@ -27,7 +32,13 @@ def _state() -> Path:
 
 
 def _mark(url: str) -> str:
-    """The same for every way to log in to the same database."""
-    parts = urlsplit(url)
-    place = parts._replace(scheme="postgresql", netloc=parts.netloc.rpartition("@")[2], fragment="")
-    return blake2b(urlunsplit(place).encode(), digest_size=8).hexdigest()
+    """The same for every way to log in to the same database: whatever the user, the password and the TLS options. A
+    search path is a part of it, for a database may hold several stores."""
+    given = conninfo_to_dict(url)
+    usual = {option.keyword.decode(): option.val for option in pq.Conninfo.get_defaults()}
+    facts = []
+    for name in ("host", "hostaddr", "port", "dbname", "service"):
+        default = usual.get(name)
+        facts.append(str(given.get(name) or (default.decode() if default else "")))
+    path = _SEARCH_PATH.search(str(given.get("options") or ""))
+    return blake2b("\n".join([*facts, path[1] if path else ""]).encode(), digest_size=8).hexdigest()
