@@ -252,3 +252,4 @@ class NewBatch:
     user: str | None = None
     not_before: int | None = None
     idempotency_key: str | None = None
+    max_failures: int | float | None = None  # so many failed items stop it; a float is a share of its items

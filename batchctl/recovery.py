@@ -16,6 +16,8 @@ from batchctl.inflight import InFlight
 from batchctl.transitions import bulk, clock, loading, recovering
 from batchctl.transitions.recording import Settled
 
+_PATIENCE = 1.0  # seconds that a worker gives at once to what failure limits have left to cancel
+
 
 class Health(Enum):
     """What can be said of a worker from its row, its lock and the clock."""
@@ -68,7 +70,7 @@ def health(engine: Engine, row: Mapping[str, Any]) -> Health:
 def recover(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
     """One pass over workers, loads and bulk acts. `own` is the calling worker's id."""
     found = recover_workers(engine, own=own, max_crashes=max_crashes)
-    loads, acts = finish_interrupted(engine)
+    loads, acts = finish_interrupted(engine, patience=_PATIENCE)
     tidy(engine)
     return replace(found, loads=loads, bulk=acts)
 
@@ -93,9 +95,9 @@ def recover_workers(engine: Engine, *, own: str | None, max_crashes: int) -> Rec
     return Recovered(items, workers, failed=tuple(failed))
 
 
-def finish_interrupted(engine: Engine) -> tuple[int, int]:
+def finish_interrupted(engine: Engine, *, patience: float | None = None) -> tuple[int, int]:
     """Take away loads and go on with bulk acts whose process is gone. Returns how many of each."""
-    return loading.abort_abandoned(engine), bulk.finish_interrupted(engine)
+    return loading.abort_abandoned(engine), bulk.finish_interrupted(engine, patience=patience)
 
 
 def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: int, failed: list[Settled]) -> int:

@@ -27,6 +27,7 @@ from batchctl.pool import ProcessorPool
 from batchctl.recorder import give_back, settle
 from batchctl.service import Service
 from batchctl.store import Claimer, Scope, Store
+from batchctl.transitions import bulk
 from batchctl.transitions.processors import break_processor, mend_changed
 from batchctl.transitions.recording import Settled, record, store_news
 
@@ -159,6 +160,7 @@ class Worker:
         self._orders = -1
         self._suspects = True
         self._alone = False
+        self._stopping = False
         self._short = False
         self._next_beat = 0.0
         self._next_news = 0.0
@@ -258,6 +260,8 @@ class Worker:
         recorded, items = self._commit(settled, broken, room, now)
         self._hand.recorded(ended)
         self._note(ended, recorded)
+        if any(one.state is ItemState.FAILED for one in recorded):
+            self._heed_limits()
         for name in {one.item.processor for one in broken}:
             self._step([], claim=False, back=self._hand.withdraw(name))
             self._pool.retire(name)
@@ -324,6 +328,12 @@ class Worker:
             room = min(room, self._plan.max_items - self.tally.claimed)
         return max(0, room)
 
+    def _heed_limits(self) -> None:
+        """Where a batch has reached its failure limit: give back what was not started, and begin to cancel the rest."""
+        self._stopping = self._contact.keep(lambda: bulk.carry_on(self._engine, 0.0)) or self._stopping
+        if self._contact.keep(self._control_number) != self._control:
+            self._orders = -1  # also where that was our own commit, which `changed` does not tell of
+
     def _note(self, ended: list[Ended], recorded: list[Settled]) -> None:
         ours = {(one.item_id, one.claim_no) for one in recorded}
         for settled in recorded:
@@ -341,7 +351,7 @@ class Worker:
 
     def _patience(self) -> float:
         """How long the next `collect` may wait, in seconds."""
-        if not len(self._hand) and not self._is_dry():
+        if self._stopping or (not len(self._hand) and not self._is_dry()):
             return 0.0
         longest = _POLL if len(self._hand) else self._engine.poll
         return min(longest, max(0.0, self._deadline - time.monotonic()))
@@ -366,6 +376,8 @@ class Worker:
         """Look for orders; every second store progress; several times a lease show that we live and look around."""
         self._plan.service.alive()
         self._obey()
+        if self._stopping:
+            self._stopping = self._contact.keep(lambda: bulk.carry_on(self._engine, _POLL))
         now = time.monotonic()
         if now >= self._next_news:
             self._next_news = now + _NEWS

@@ -108,6 +108,7 @@ def _terms(shared: Globals, options: EnqueueOptions, target: Target, wanted: Wan
         user=shared.user,
         not_before=moment(options.not_before, "--not-before"),
         idempotency_key=options.idempotency_key,
+        max_failures=target.config.max_failures,
     )
     return Terms(new, options.split, options.on_duplicate.value, options.skip_known, options.again, most)
 

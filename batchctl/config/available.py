@@ -13,7 +13,6 @@ PROCESSOR_KEYS: tuple[tuple[str, ...], ...] = (
     ("anthropic",),
     ("lane",),
     ("rate",),
-    ("max_failures",),
     ("accept", "batches_per_user"),
     ("poll",),
     ("max_wait",),

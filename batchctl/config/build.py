@@ -69,7 +69,7 @@ def processor(
 ) -> ProcessorConfig:
     """One processor from its data, with what `defaults:` and the program say where it is silent."""
     kind = cast(Kind, next(kind for kind in KINDS if kind in data))
-    plain = {key: data[key] for key in ("max_retries", "max_outage", "concurrency") if key in data}
+    plain = {key: data[key] for key in ("max_retries", "max_outage", "max_failures", "concurrency") if key in data}
     if "max_retries" in defaults:
         plain.setdefault("max_retries", defaults["max_retries"])
     return ProcessorConfig(

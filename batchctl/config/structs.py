@@ -158,6 +158,7 @@ class ProcessorConfig:
     max_retries   tries after the first one
     concurrency   across all workers on the store; None: only the worker's own limit
     rate          starts across all workers on the store
+    max_failures  failed items that stop a batch: a number, or (a float) a share; None: it goes on
     folder        absolute; relative paths and imports start here
     problems      what keeps it from running (its items wait); each begins with file:line:column
     fingerprint   changes when its definition or a secret in it changes; tells nothing of the secret
@@ -172,6 +173,7 @@ class ProcessorConfig:
     backoff: Backoff = field(default_factory=Backoff)
     max_outage: float = 86400.0
     concurrency: int | None = None
+    max_failures: int | float | None = None
     accept: Accept = Accept()
     lane: LaneConfig | None = None
     rate: Rate | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.errors import UsageError
 from batchctl.model import ItemState
+from batchctl.transitions import limits
 from batchctl.transitions.common import event, open_group, wake
 from batchctl.transitions.recording import change_counts, count_final
 
@@ -272,7 +274,7 @@ def _send_back(tx: Tx, act: _Act, plan: _Retry, rows: list[Row]) -> None:
             tx.run("reread_file", {"id": number, "file": plan.files[number]})
     taken = Counter(ItemState(row[1]) for row in rows)
     change = Counter({state: -number for state, number in taken.items()})
-    change_counts(tx, act.batch_no, change, act.engine.now())
+    change_counts(tx, act.batch_no, change, act.engine.now(), failures=0)  # what was counted before is forgotten
     wake(tx, [act.batch_no])
 
 
@@ -283,11 +285,44 @@ def _note_retry(tx: Tx, act: _Act, plan: _Retry) -> None:
     tx.run("raise_control")
 
 
-def finish_interrupted(engine: Engine) -> int:
-    """Go on with bulk acts whose process is gone. Returns how many."""
+def finish_interrupted(engine: Engine, *, patience: float | None = None) -> int:
+    """Go on with bulk acts whose process is gone. Returns how many. What failure limits have begun is left to the next
+    one who looks after `patience` seconds: a worker that calls this has other things to do."""
     with engine.read() as tx:
         left = tx.all("bulk_left")
-    return _finish(engine, left)
+    if patience is None:
+        return _finish(engine, left)
+    carry_on(engine, patience)
+    return _finish(engine, [row for row in left if row[2] != limits.STOPPED])
+
+
+def carry_on(engine: Engine, seconds: float) -> bool:
+    """Cancel what failure limits have left, for about so long. True where more is to be done."""
+    deadline = time.monotonic() + seconds
+    with engine.read() as tx:
+        left = [row for row in tx.all("bulk_left") if row[2] == limits.STOPPED]
+    for batch_no, kind, _ in left:
+        with _presence(engine) as token:
+            act = _Act(engine, batch_no, kind, token)
+            if _take_over(act, limits.STOPPED) is not None and not _cancel_until(act, deadline):
+                return True
+    return False
+
+
+def _cancel_until(act: _Act, deadline: float) -> bool:
+    """False where it was not finished in time; whoever looks next goes on."""
+    while _cancel_some(act):
+        if time.monotonic() > deadline:
+            _leave(act)
+            return False
+    return True
+
+
+@again
+def _leave(act: _Act) -> None:
+    with act.engine.write() as tx:
+        params = {"no": act.batch_no, "bulk": act.kind, "loader": limits.STOPPED, "gone": act.token}
+        tx.one("take_bulk_over", params)
 
 
 def _finish(engine: Engine, left: list[Row]) -> int:

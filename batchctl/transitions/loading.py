@@ -18,6 +18,7 @@ from batchctl.model import Incoming, NewBatch
 from batchctl.transitions.common import event, open_group
 from batchctl.transitions.deleting import delete_batch
 from batchctl.transitions.known import Memory
+from batchctl.transitions.limits import failure_limit
 
 CHUNK = 5_000
 _PATIENCE = 2.0  # seconds for loads that others have left behind
@@ -342,7 +343,8 @@ class Loading:
         now = self.engine.now()
         for number, part in enumerate(part for part in self._parts if part.total):
             key = self.new.idempotency_key if number == 0 else None
-            row = {"no": part.no, "total": part.total, "explicit_keys": int(self._explicit)}
+            most = failure_limit(self.new.max_failures, part.total)
+            row = {"no": part.no, "failure_limit": most, "total": part.total, "explicit_keys": int(self._explicit)}
             request = self._request_hash(content_hash) if key else None
             hashes = {"content_hash": content_hash, "request_hash": request, "idempotency_key": key}
             if not tx.run("publish_batch", row | hashes | {"loader": self._loader}):

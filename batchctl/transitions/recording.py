@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum, auto
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from batchctl.engines.base import Row, Tx
 from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, WaitingFor
 from batchctl.patterns import digest
+from batchctl.transitions import limits
 from batchctl.transitions.common import close_groups, event, wake
 from batchctl.transitions.counting import count_attempts
 from batchctl.transitions.outbox import announce_end
@@ -141,18 +143,30 @@ def count_final(tx: Tx, states: Iterable[tuple[int, ItemState]], now: int) -> No
     for batch_no, state in states:
         if state.final:
             by_batch.setdefault(batch_no, Counter())[state] += 1
-    ended = [no for no in sorted(by_batch) if _change_counts(tx, no, by_batch[no], now)]
-    close_groups(tx, ended)
+    _see_to_groups(tx, {no: _change_counts(tx, no, by_batch[no], now) for no in sorted(by_batch)})
 
 
-def change_counts(tx: Tx, batch_no: int, change: Counter[ItemState], now: int) -> None:
-    """Add to (or, negative, take from) a batch's counters; end it when every item is final and no bulk act is open."""
-    if _change_counts(tx, batch_no, change, now):
-        close_groups(tx, [batch_no])
+def change_counts(tx: Tx, batch_no: int, change: Counter[ItemState], now: int, *, failures: int | None = None) -> None:
+    """Add to (or, negative, take from) a batch's counters; end it when every item is final and no bulk act is open.
+    `failures`: how many count towards its failure limit, where that is not what becomes `failed`."""
+    _see_to_groups(tx, {batch_no: _change_counts(tx, batch_no, change, now, failures)})
 
 
-def _change_counts(tx: Tx, batch_no: int, change: Counter[ItemState], now: int) -> bool:
-    """True where the batch has ended; its group is still there."""
+class _Now(Enum):
+    """How a batch stands: it goes on, has ended, or has reached its failure limit."""
+
+    OPEN = auto()
+    ENDED = auto()
+    STOPPED = auto()
+
+
+def _see_to_groups(tx: Tx, batches: Mapping[int, _Now]) -> None:
+    close_groups(tx, [no for no, how in batches.items() if how is _Now.ENDED])
+    limits.shut(tx, [no for no, how in batches.items() if how is _Now.STOPPED])
+
+
+def _change_counts(tx: Tx, batch_no: int, change: Counter[ItemState], now: int, failures: int | None = None) -> _Now:
+    """How the batch stands then; its group is as it was."""
     row = tx.one(
         "count_final",
         {
@@ -160,20 +174,28 @@ def _change_counts(tx: Tx, batch_no: int, change: Counter[ItemState], now: int) 
             "completed": change[ItemState.COMPLETED],
             "failed": change[ItemState.FAILED],
             "cancelled": change[ItemState.CANCELLED],
+            "failures": change[ItemState.FAILED] if failures is None else failures,
         },
     )
     assert row is not None
-    total, completed, failed, cancelled, cancelled_at, limit_reached, bulk, status, run_no, organization = row
-    if completed + failed + cancelled < total or bulk is not None or BatchStatus(status).final:
-        return False
+    total, completed, failed, cancelled, cancelled_at, stopped, bulk, status, run_no, organization, limit, count = row
+    if bulk is not None or BatchStatus(status).final:
+        return _Now.OPEN
+    reached = limit is not None and count >= limit
+    if completed + failed + cancelled < total:
+        if not reached or stopped:
+            return _Now.OPEN
+        limits.stop(tx, batch_no, count, limit, organization, now)
+        return _Now.STOPPED
     end = final_status(
-        completed, failed, cancelled, was_cancelled=cancelled_at is not None, limit_reached=bool(limit_reached)
+        completed, failed, cancelled, was_cancelled=cancelled_at is not None, limit_reached=bool(stopped or reached)
     )
-    tx.run("finish_batch", {"no": batch_no, "status": end, "now": now, "error": None})
+    why = limits.told(count, limit) if stopped or reached else None
+    tx.run("finish_batch", {"no": batch_no, "status": end, "now": now, "error": why})
     announce_end(tx, batch_no, end, now)
     detail = {"run_no": run_no, "completed": completed, "failed": failed, "cancelled": cancelled}
     event(tx, end, now, organization=organization, batch_no=batch_no, count=total, detail=detail)
-    return True
+    return _Now.ENDED
 
 
 def final_status(

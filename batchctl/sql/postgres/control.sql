@@ -76,7 +76,7 @@ UPDATE batches SET loader = :loader WHERE no = :no AND bulk = :bulk AND loader =
 -- name: begin_retry
 UPDATE batches
 SET bulk = 'retry', bulk_detail = :detail, loader = :loader, completed_at = NULL, error = NULL, cancelled_at = NULL,
-    limit_reached = 0, run_no = run_no + (completed_at IS NOT NULL)::integer,
+    limit_reached = 0, run_failures = 0, run_no = run_no + (completed_at IS NOT NULL)::integer,
     status = CASE WHEN completed_at IS NULL THEN status ELSE 'processing' END
 WHERE no = :no AND status NOT IN ('loading', 'deleting') AND bulk IS NULL
 

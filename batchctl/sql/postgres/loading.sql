@@ -102,7 +102,8 @@ ORDER BY no
 -- name: publish_batch
 UPDATE batches
 SET status = 'pending', loader = NULL, total_items = :total, explicit_keys = :explicit_keys,
-    content_hash = :content_hash, request_hash = :request_hash, idempotency_key = :idempotency_key
+    content_hash = :content_hash, request_hash = :request_hash, idempotency_key = :idempotency_key,
+    failure_limit = :failure_limit
 WHERE no = :no AND status = 'loading' AND loader = :loader
 
 -- name: delete_batch_row

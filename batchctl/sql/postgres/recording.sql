@@ -52,16 +52,19 @@ UPDATE items SET progress = ? WHERE id = ? AND state = 'processing' AND worker_i
 -- name: told_to_cancel
 SELECT id FROM items
 WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND (cancel_requested = 1 OR EXISTS
-      (SELECT 1 FROM batches b WHERE b.no = items.batch_no AND b.cancelled_at IS NOT NULL
+      (SELECT 1 FROM batches b WHERE b.no = items.batch_no AND (b.cancelled_at IS NOT NULL OR b.limit_reached = 1)
        AND b.status IN ('pending', 'processing')))
 
 -- name: count_final
 UPDATE batches
 SET completed_items = completed_items + :completed, failed_items = failed_items + :failed,
-    cancelled_items = cancelled_items + :cancelled
+    cancelled_items = cancelled_items + :cancelled, run_failures = greatest(0, run_failures + :failures)
 WHERE no = :no
 RETURNING total_items, completed_items, failed_items, cancelled_items, cancelled_at, limit_reached, bulk, status, run_no,
-          organization
+          organization, failure_limit, run_failures
+
+-- name: reach_limit
+UPDATE batches SET limit_reached = 1, bulk = 'cancel', bulk_detail = NULL, loader = :loader WHERE no = :no
 
 -- name: finish_batch
 UPDATE batches SET status = :status, completed_at = :now, error = :error WHERE no = :no
