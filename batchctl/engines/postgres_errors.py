@@ -70,7 +70,7 @@ def store_error(url: str, error: psycopg.Error) -> BatchctlError:
         return StoreCorrupt(
             f"{place}: not a batchctl store, or damaged ({said})", hint="run `batchctl init` to make one"
         )
-    if isinstance(error, psycopg.DataError) and "NUL" in str(error):
+    if code == "22P05" or (isinstance(error, psycopg.DataError) and "NUL" in str(error)):
         return InvalidInput(f"{place}: PostgreSQL can't store a NUL character", hint="take it out of keys and names")
     if not code and isinstance(error, psycopg.OperationalError):
         return StoreInterrupted(f"{place}: the connection was lost ({said})", hint=_TRY_AGAIN)

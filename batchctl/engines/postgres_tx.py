@@ -10,10 +10,11 @@ import psycopg
 from batchctl.announce import Announcer
 from batchctl.engines.base import Params, Row
 from batchctl.engines.postgres_connection import Connection
-from batchctl.engines.postgres_sql import Statement, compiled
+from batchctl.engines.postgres_sql import compiled
 
 _FEW = 50  # rows below which COPY is not worth a savepoint
 _STREAM_ROWS = 1_000
+_NAMED_BY_PEOPLE = {"insert_items"}  # a NUL character in a key is refused; in what programs print it is replaced
 
 
 class PostgresTx:
@@ -27,7 +28,15 @@ class PostgresTx:
 
     def _execute(self, name: str, params: Params) -> psycopg.Cursor[Row]:
         statement = self._statements[name]
-        return self._get().execute(statement.sql, statement.values(params))
+        return self._run(statement.sql, statement.values(params))
+
+    def _run(self, sql: str, values: Sequence[Any]) -> psycopg.Cursor[Row]:
+        try:
+            return self._get().execute(sql, values)
+        except psycopg.DataError as error:
+            if error.sqlstate is not None:
+                raise
+            return self._get().execute(sql, [_without_nul(value) for value in values])  # refused before it was sent
 
     def all(self, name: str, params: Params = ()) -> list[Row]:
         return self._execute(name, params).fetchall()
@@ -56,7 +65,7 @@ class PostgresTx:
 
     def many(self, name: str, rows: Iterable[Params]) -> int:
         statement = self._statements[name]
-        values = [statement.values(row) for row in rows]
+        values = [[_without_nul(value) for value in statement.values(row)] for row in rows]
         if not values:
             return 0
         with self._get().cursor() as cursor:
@@ -68,18 +77,19 @@ class PostgresTx:
             return 0
         statement = self._statements[name]
         if statement.copy is None or (statement.may_conflict and len(rows) < _FEW):
-            return self._insert(statement, rows)
+            return self._insert(name, rows)
         if not statement.may_conflict:
             return self._copy(statement.copy, rows)
         try:  # mostly none is there before, and COPY is twice as fast
             with self._get().transaction():
                 return self._copy(statement.copy, rows)
-        except psycopg.errors.UniqueViolation:
-            return self._insert(statement, rows)
+        except (psycopg.errors.UniqueViolation, psycopg.DataError):
+            return self._insert(name, rows)
 
-    def _insert(self, statement: Statement, rows: Sequence[Sequence[Any]]) -> int:
+    def _insert(self, name: str, rows: Sequence[Sequence[Any]]) -> int:
         columns = [list(column) for column in zip(*rows, strict=True)]
-        return max(0, self._get().execute(statement.sql, columns).rowcount)
+        run = self._get().execute if name in _NAMED_BY_PEOPLE else self._run
+        return max(0, run(self._statements[name].sql, columns).rowcount)
 
     def _copy(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         with self._get().cursor() as cursor:
@@ -94,3 +104,12 @@ class PostgresTx:
     def part(self) -> bool:
         self._part()
         return True
+
+
+def _without_nul(value: Any) -> Any:
+    """What commands and servers print may hold NUL characters, which PostgreSQL can't store."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd") if "\0" in value else value
+    if isinstance(value, list):
+        return [_without_nul(one) for one in value]
+    return value

@@ -11,14 +11,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from postgres_proxy import Cut, Proxy
 from postgres_server import cluster
 
 from batchctl.engines import postgres
 from batchctl.engines.again import again
-from batchctl.errors import StoreInterrupted
+from batchctl.errors import InvalidInput, StoreInterrupted
 from batchctl.store import Store
-from store.kit import Worker, load, scope
+from store.kit import Worker, completed, load, scope
 
 _T = TypeVar("_T")
 
@@ -138,6 +139,29 @@ def test_a_deadlock_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert len(tries) == 3  # one of them was the victim, once
         first.close()
         second.close()
+
+
+def test_nul_characters_of_output_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with cluster().database() as url, psycopg.connect(url, autocommit=True) as eyes:
+        store = Store.open(url, create=False)
+        load(store, 2)
+        worker = Worker(store, "w1", scope("p"))
+        one, two = worker.claim(2)
+        worker.record(replace(completed(one, store.engine.now()), log="a\0b"))
+        worker.fail(two, message="bad\0bytes")
+        assert eyes.execute("SELECT text FROM attempt_logs").fetchall() == [("a\ufffdb",)]
+        assert eyes.execute("SELECT error_message FROM item_results WHERE result IS NULL").fetchall() == [
+            ("bad\ufffdbytes",)
+        ]
+        for count in (0, 99):
+            with pytest.raises(InvalidInput, match="NUL"):
+                load(store, ["a\0b", *(f"c{n}" for n in range(count))])
+        load(store, 60)
+        for item in (many := worker.claim(60)):
+            assert item.key.startswith("k")
+        assert len(worker.fail(*many, message="\0")) == 60
+        store.close()
 
 
 def _raise_and_be_killed(engine: postgres.PostgresEngine, url: str) -> None:
