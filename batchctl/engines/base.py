@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from batchctl.announce import Announcer
+from batchctl.engines.tables import Tables
 
 Params = Mapping[str, Any] | Sequence[Any]
 Row = tuple[Any, ...]
@@ -17,9 +18,11 @@ class Tx(Protocol):
     """One transaction (or one read snapshot). Names are those of the blocks in `sql/<engine>/*.sql`.
 
     announcer   makes the messages about what happens in it; None: nobody is told
+    tables      users' tables in the same database
     """
 
     announcer: Announcer | None
+    tables: Tables
 
     def all(self, name: str, params: Params = ()) -> list[Row]:
         """Run the statement, return every row."""

@@ -11,6 +11,8 @@ from batchctl.announce import Announcer
 from batchctl.engines.base import Params, Row
 from batchctl.engines.postgres_connection import Connection
 from batchctl.engines.postgres_sql import compiled
+from batchctl.engines.postgres_tables import PostgresTables
+from batchctl.engines.tables import Tables
 
 _FEW = 50  # rows below which COPY is not worth a savepoint
 _STREAM_ROWS = 1_000
@@ -22,6 +24,7 @@ class PostgresTx:
 
     def __init__(self, connection: Callable[[], Connection], part: Callable[[], None]) -> None:
         self.announcer: Announcer | None = None
+        self.tables: Tables = PostgresTables(connection)
         self._get = connection
         self._part = part
         self._statements = compiled()

@@ -19,8 +19,10 @@ from batchctl.engines.base import Params, Row
 from batchctl.engines.fairlock import FairLock
 from batchctl.engines.filesystem import network_file_system
 from batchctl.engines.presence import Presence, alive, holder, take
+from batchctl.engines.sqlite_tables import SqliteTables
 from batchctl.engines.sqlite_upkeep import SqliteUpkeep
 from batchctl.engines.statements import migrations, statements
+from batchctl.engines.tables import Tables
 from batchctl.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
 
 BUSY_SECONDS = 30.0
@@ -34,6 +36,7 @@ class SqliteTx:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.announcer: Announcer | None = None
+        self.tables: Tables = SqliteTables(connection)
         self._connection = connection
         self._sql = statements("sqlite")
 
