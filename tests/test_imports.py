@@ -56,6 +56,7 @@ LAYERS = {
         "pings",
         "retention",
         "schedule",
+        "moving",
         "doctor",
         "intake",
         "export",

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batchctl.announce import Announcer
+
+if TYPE_CHECKING:
+    from batchctl.engines.transfer import Transfer
 from batchctl.engines.tables import Tables
 
 Params = Mapping[str, Any] | Sequence[Any]
@@ -144,6 +147,9 @@ class Engine(Protocol):
 
     def upkeep(self) -> Upkeep:
         """Size, space and copies of the whole store."""
+
+    def transfer(self) -> Transfer:
+        """All that it holds as plain tables, to be carried over to another store."""
 
     def close(self) -> None:
         """Close the connection."""

@@ -24,6 +24,7 @@ from batchctl.engines.base import Engine, Row
 from batchctl.engines.postgres_connection import Connection, Session
 from batchctl.engines.postgres_errors import shown, translated
 from batchctl.engines.postgres_migrations import migrate
+from batchctl.engines.postgres_transfer import PostgresTransfer
 from batchctl.engines.postgres_tx import PostgresTx
 from batchctl.engines.postgres_upkeep import PostgresUpkeep
 from batchctl.errors import StoreCorrupt
@@ -282,6 +283,9 @@ class PostgresEngine:
 
     def upkeep(self) -> PostgresUpkeep:
         return PostgresUpkeep(self.url, self._session.get)
+
+    def transfer(self) -> PostgresTransfer:
+        return PostgresTransfer(self.write, self._session_in_use)
 
     def close(self) -> None:
         self._session.close()

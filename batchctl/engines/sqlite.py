@@ -20,6 +20,7 @@ from batchctl.engines.fairlock import FairLock
 from batchctl.engines.filesystem import network_file_system
 from batchctl.engines.presence import Presence, alive, holder, take
 from batchctl.engines.sqlite_tables import SqliteTables
+from batchctl.engines.sqlite_transfer import SqliteTransfer
 from batchctl.engines.sqlite_upkeep import SqliteUpkeep
 from batchctl.engines.statements import migrations, statements
 from batchctl.engines.tables import Tables
@@ -209,6 +210,9 @@ class SqliteEngine:
 
     def upkeep(self) -> SqliteUpkeep:
         return SqliteUpkeep(self.path, self._connection, self._writing)
+
+    def transfer(self) -> SqliteTransfer:
+        return SqliteTransfer(self.path, self._connection, self.write)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
