@@ -122,6 +122,8 @@ class Item(msgspec.Struct, frozen=True, dict=True):
     position         row number in the input, from 1
     raw_payload      the order (a JSON object) or {} for a file: its JSON text, as stored
     suspect          a worker died with it in hand: it runs alone
+    lane, lane_no    the lane it goes through
+    start_at         ms by the store's clock: the start that a rate has reserved for it, not to be before
     """
 
     number: int
@@ -136,6 +138,9 @@ class Item(msgspec.Struct, frozen=True, dict=True):
     attempt: int
     suspect: bool = False
     definition: str | None = None
+    lane: str | None = None
+    lane_no: int | None = None
+    start_at: int | None = None
 
     @cached_property
     def payload(self) -> dict[str, Any]:
@@ -227,6 +232,7 @@ class Incoming(msgspec.Struct, gc=False):
                      is not UTF-8, "raw": its bytes in base64 ("path" and "name" then show them escaped); None for
                      orders
     sha256           of the file's content; None for orders
+    lane             the value whose lane it goes through; None: it goes through none
     """
 
     key: str
@@ -236,6 +242,7 @@ class Incoming(msgspec.Struct, gc=False):
     explicit_key: bool = True
     file: str | None = None
     sha256: str | None = None
+    lane: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

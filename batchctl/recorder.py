@@ -67,6 +67,8 @@ def _completed(ended: Ended, outcome: Completed) -> Settled:
         ended.log + outcome.log,
         _json(outcome.usage) if outcome.usage else None,
         _json(outcome.artifacts) if outcome.artifacts else None,
+        item.lane_no,
+        _late(item, ended.started_at),
     )
 
 
@@ -95,8 +97,15 @@ def _row(
         counted,
         started_at,
         ended_at,
+        lane_no=item.lane_no,
+        late=_late(item, started_at),
         **details,
     )
+
+
+def _late(item: Item, started_at: int | None) -> str | None:
+    """The processor of an item that started later than its rate had reserved."""
+    return item.processor if item.start_at is not None and (started_at or 0) > item.start_at else None
 
 
 def error_of(outcome: Outcome) -> ItemError | None:

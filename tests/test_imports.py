@@ -20,6 +20,7 @@ LAYERS = {
         "journal",
         "locate",
         "duration",
+        "gcra",
         "handlers",
         "histogram",
         "hosts",
@@ -36,6 +37,7 @@ LAYERS = {
     "processors": {"processors"},
     "store": {"store", "transitions", "views"},
     "acts": {
+        "alarm",
         "contact",
         "worker",
         "pool",

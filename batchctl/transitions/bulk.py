@@ -20,7 +20,7 @@ from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.errors import UsageError
 from batchctl.model import ItemState
-from batchctl.transitions import limits
+from batchctl.transitions import lanes, limits
 from batchctl.transitions.common import event, open_group, wake
 from batchctl.transitions.recording import change_counts, count_final
 
@@ -113,14 +113,23 @@ def _cancel_some(act: _Act) -> int:
             return 0
         now = act.engine.now()
         params = {"no": act.batch_no, "now": now, "limit": _CHUNK}
-        chunk = tx.run("cancel_pending", params)
-        if chunk < _CHUNK:
-            chunk += tx.run("cancel_suspects", params) + tx.run("cancel_waiting", params)
-        if chunk:
-            change_counts(tx, act.batch_no, Counter({ItemState.CANCELLED: chunk}), now)
+        gone = tx.all("cancel_pending", params)
+        if len(gone) < _CHUNK:
+            gone += tx.all("cancel_suspects", params) + tx.all("cancel_waiting", params)
+        woken = _leave_lanes(tx, act.batch_no, gone, now)
+        if gone:
+            change_counts(tx, act.batch_no, Counter({ItemState.CANCELLED: len(gone)}), now)
+            wake(tx, woken)
         else:
             act.end(tx)
-        return chunk
+        return len(gone)
+
+
+def _leave_lanes(tx: Tx, batch_no: int, gone: list[Row], now: int) -> set[int]:
+    """The lanes of these items go on with others. Returns the batches of which something is pending now."""
+    left = {lane_no for (lane_no,) in gone if lane_no is not None}
+    lanes.close(tx, batch_no, left)
+    return lanes.freed(tx, left, now)
 
 
 def cancel_items(engine: Engine, item_ids: Collection[int], actor: str | None) -> int:
@@ -144,7 +153,9 @@ def _cancel_item(tx: Tx, number: int, actor: str | None, now: int) -> bool:
     if row is None:
         tx.run("tell_item", {"id": number})
         return False
+    woken = _leave_lanes(tx, row[0], [(row[2],)], now)
     count_final(tx, [(row[0], ItemState.CANCELLED)], now)
+    wake(tx, woken)
     event(tx, "cancel", now, organization=row[1], batch_no=row[0], item_id=number, actor=actor)
     return True
 
@@ -267,15 +278,24 @@ def _send_back(tx: Tx, act: _Act, plan: _Retry, rows: list[Row]) -> None:
     tx.many("drop_result", ids)
     if plan.from_start:
         tx.many("forget_steps", ids)
-    for number, _, key in rows:
+    for number, _, key, _ in rows:
         if plan.payloads is not None:
             tx.run("new_payload", {"id": number, "payload": plan.payloads[key]})
         if plan.files is not None and number in plan.files:
             tx.run("reread_file", {"id": number, "file": plan.files[number]})
+    released = _line_up(tx, act, rows)
     taken = Counter(ItemState(row[1]) for row in rows)
     change = Counter({state: -number for state, number in taken.items()})
     change_counts(tx, act.batch_no, change, act.engine.now(), failures=0)  # what was counted before is forgotten
-    wake(tx, [act.batch_no])
+    wake(tx, released | {act.batch_no})
+
+
+def _line_up(tx: Tx, act: _Act, rows: list[Row]) -> set[int]:
+    """Those that have a lane wait for it; a lane that one of them held goes on. Returns the batches to wake."""
+    laned = [(row[0], act.batch_no, row[3]) for row in rows if row[3] is not None]
+    lanes.let_go(tx, (row[2] for row in laned))
+    lanes.back_to_lane(tx, laned)
+    return lanes.freed(tx, (row[2] for row in laned), act.engine.now())
 
 
 def _note_retry(tx: Tx, act: _Act, plan: _Retry) -> None:

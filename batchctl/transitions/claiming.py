@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from batchctl import gcra
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.model import BatchKind, BatchRef, FileRef, Item
+from batchctl.transitions import lanes, pacing
 from batchctl.transitions.common import event, open_group, wake
 from batchctl.transitions.turns import TURN, Passed, Portion, Want, portions
 
@@ -26,6 +28,7 @@ class Scope:
     batch_nos     only these batches; None: every batch
     processor     only this one; None: every processor, also those that batches bring along
     organization  only this one; None: all
+    paced         those of the processors that have lanes or a rate
     """
 
     processors: frozenset[str]
@@ -33,6 +36,7 @@ class Scope:
     batch_nos: tuple[int, ...] | None = None
     processor: str | None = None
     organization: str | None = None
+    paced: frozenset[str] = frozenset()
 
     def knows(self, processor: str) -> bool:
         """Whether the worker can run items of the processor."""
@@ -53,19 +57,25 @@ class Claimer:
 
     engine: Engine
     worker_id: str
+    opens_at: float | None = None
     _passed: Passed = field(default_factory=Passed)
+    _paces: Mapping[str, pacing.Pace] = field(default_factory=dict)
     _batches: dict[int, tuple[BatchRef, str, str | None]] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Something about batches has changed: read them anew."""
         self._batches.clear()
 
-    def claim(self, tx: Tx, scope: Scope, limit: int, now: int) -> list[Item]:
-        """At most `limit` items that are due, none of them a suspect."""
-        promote(tx, now)
-        want = Want(limit, self._rooms(tx, scope))
+    def claim(self, tx: Tx, scope: Scope, limit: int, now: int, free: int | None = None) -> list[Item]:
+        """At most `limit` items that are due, none of them a suspect; of processors with lanes or a rate at most
+        `free` (the slots that are free, None: as many as the limit). Afterwards `opens_at` (ms UTC) says when the next
+        claim may find something that only waits for its rate."""
+        promote(tx, now, paced=bool(scope.paced))
+        self._look_at_paces(tx, scope)
+        want = Want(limit, self._rooms(tx, scope, now, limit if free is None else min(limit, free)))
         rows: list[Row] = []
         begun: set[int] = set()
+        claimed: dict[str, list[Row]] = {}
         unmarked: list[tuple[Portion, int]] = []
         self._passed = Passed()
         for asked in portions(tx, scope.batch_nos, scope.organization, want, self._passed) if limit > 0 else ():
@@ -73,6 +83,8 @@ class Claimer:
             for portion, found in taken:
                 want.less(portion.processor, len(found))
                 rows += found
+                if portion.processor in self._paces:
+                    claimed.setdefault(portion.processor, []).extend(found)
                 if found and not portion.started:
                     begun.add(portion.batch_no)
             unmarked = [(portion, len(found)) for portion, found in taken]
@@ -80,12 +92,35 @@ class Claimer:
                 break
             self._mark(tx, unmarked)
             unmarked = []
-        items = self._items(tx, rows)  # before the marks: these hold others up until our commit
+        starts, woken = self._reserve(tx, claimed, rows, now)
+        items = self._items(tx, rows, starts)  # before the marks: these hold others up until our commit
         _begin(tx, begun, now)
         self._mark(tx, unmarked)
         if begun:
             tx.run("groups_started", {"batch_nos": json.dumps(sorted(begun))})
+        wake(tx, woken)
+        self.opens_at = pacing.opens_at(tx) if scope.paced and want.left > 0 else None
         return items
+
+    def _look_at_paces(self, tx: Tx, scope: Scope) -> None:
+        """Until the transaction's end nobody else changes them."""
+        self._paces = {}
+        if scope.paced:
+            tx.value("lock_lanes")
+            self._paces = pacing.paces(tx)
+
+    def _reserve(
+        self, tx: Tx, claimed: Mapping[str, Sequence[Row]], rows: list[Row], now: int
+    ) -> tuple[Mapping[int, int], Collection[int]]:
+        """When what was claimed is to start, and the batches to wake. What was claimed too early leaves `rows`."""
+        if not any(claimed.values()):
+            return {}, ()
+        reserved = pacing.reserve(tx, self._paces, claimed, now)
+        if not reserved.early:
+            return reserved.starts, ()
+        early = {row[0] for row in reserved.early}
+        rows[:] = [row for row in rows if row[0] not in early]
+        return reserved.starts, pacing.give_up(tx, reserved.early, self.worker_id, now)
 
     @property
     def contended(self) -> bool:
@@ -94,28 +129,35 @@ class Claimer:
 
     def claim_suspect(self, tx: Tx, scope: Scope, now: int) -> Item | None:
         """One item in whose hands a worker died; the caller has nothing else in hand."""
-        for number, batch_no, started in self._suspects(tx, scope):
+        self._look_at_paces(tx, scope)
+        for number, batch_no, started, processor in self._suspects(tx, scope, now):
             row = tx.one("claim_item", {"id": number, "worker_id": self.worker_id, "now": now})
             if row:
+                rows = [row]
+                starts, woken = self._reserve(tx, {processor: rows}, rows, now)
+                if not rows:
+                    wake(tx, woken)
+                    continue
                 if not started:
                     _begin(tx, {batch_no}, now)
                     tx.value("lock_turns")
                     tx.run("groups_started", {"batch_nos": json.dumps([batch_no])})
-                return self._items(tx, [row])[0]
+                return self._items(tx, rows, starts)[0]
         return None
 
     def suspect_waits(self, tx: Tx, scope: Scope) -> bool:
         """True where `claim_suspect` would find one."""
-        return next(self._suspects(tx, scope), None) is not None
+        self._paces = {}
+        return next(self._suspects(tx, scope, 0), None) is not None
 
-    def _suspects(self, tx: Tx, scope: Scope) -> Iterator[tuple[int, int, bool]]:
+    def _suspects(self, tx: Tx, scope: Scope, now: int) -> Iterator[tuple[int, int, bool, str]]:
         rows = tx.all("open_suspects")
-        rooms = self._rooms(tx, scope) if rows else {}
+        rooms = self._rooms(tx, scope, now, 1) if rows else {}
         for number, processor, organization, batch_no, started in rows:
             if scope.covers(batch_no, processor, organization) and rooms.get(processor, 0):
-                yield number, batch_no, bool(started)
+                yield number, batch_no, bool(started), processor
 
-    def _rooms(self, tx: Tx, scope: Scope) -> dict[str, int]:
+    def _rooms(self, tx: Tx, scope: Scope, now: int, free: int) -> dict[str, int]:
         """How many items each open processor may still take."""
         rooms: dict[str, int] = {}
         if scope.limits:
@@ -128,6 +170,8 @@ class Claimer:
             rooms[name] = 1 << 30
             if name in scope.limits:
                 rooms[name] = max(0, scope.limits[name] - tx.value("held_of_processor", {"processor": name}))
+            if name in self._paces:
+                rooms[name] = pacing.room(self._paces[name], now, min(rooms[name], free))
         return rooms
 
     def _take(self, tx: Tx, asked: Sequence[Portion], now: int) -> list[tuple[Portion, list[Row]]]:
@@ -154,17 +198,17 @@ class Claimer:
         ]
         tx.many("advance_turn", moves)
 
-    def _items(self, tx: Tx, rows: Sequence[Row]) -> list[Item]:
+    def _items(self, tx: Tx, rows: Sequence[Row], starts: Mapping[int, int]) -> list[Item]:
         if not rows:
             return []
         ids = json.dumps([row[0] for row in rows])
         data = {row[0]: row for row in tx.all("claimed_data", {"ids": ids})}
         if unknown := {row[1] for row in rows}.difference(self._batches):
             self._meet(tx, unknown)
-        return [self._item(row, data[row[0]]) for row in rows]
+        return [self._item(row, data[row[0]], starts) for row in rows]
 
-    def _item(self, row: Row, data: Row) -> Item:
-        number, batch_no, position, key, claim_no, attempts_used, suspect = row
+    def _item(self, row: Row, data: Row, starts: Mapping[int, int]) -> Item:
+        number, batch_no, position, key, claim_no, attempts_used, suspect, lane_no, lane = row
         _, payload, file, idempotency_key = data
         ref, processor, definition = self._batches[batch_no]
         return Item(
@@ -180,6 +224,9 @@ class Claimer:
             attempts_used + 1,
             suspect == 1,
             definition,
+            lane,
+            lane_no,
+            starts.get(number),
         )
 
     def _meet(self, tx: Tx, batch_nos: set[int]) -> None:
@@ -199,20 +246,39 @@ def file_ref(text: str) -> FileRef:
     return FileRef(path, name, facts["size"], facts["sha256"], facts["media_type"])
 
 
-def promote(tx: Tx, now: int) -> None:
-    """Open what time has opened: retries that are due, gates of schedules and timed pauses."""
+def promote(tx: Tx, now: int, *, paced: bool = False) -> None:
+    """Open what time has opened: retries that are due, gates of schedules and timed pauses; for `paced` workers what
+    waits for its rate, and lanes that others have left to be looked at."""
     due = tx.all("due_retries", {"now": now, "limit": _DUE})
-    if due:
-        tx.many("make_due", [(number,) for number, _ in due])
+    plain = [row for row in due if row[2] is None]
+    if plain:
+        tx.many("make_due", [row[:1] for row in plain])
+    laned = [row for row in due if row[2] is not None]
+    if paced:
+        laned += _rated(tx, now)
+    woken = lanes.due(tx, laned, now)
     opening = sorted(no for (no,) in tx.all("gates_opening", {"now": now, "limit": _DUE}))
     for no in opening:
         if tx.run("unpause_expired", {"no": no, "now": now}):
             event(tx, "resumed", now, batch_no=no, actor="schedule")
-    wake(tx, {batch_no for _, batch_no in due})
+    wake(tx, woken | {batch_no for _, batch_no, _ in plain})
     for no in opening:
         open_group(tx, no, now)
-    if tx.run("unpause_processors", {"now": now}) or due or opening:
+    if tx.run("unpause_processors", {"now": now}) or due or laned or opening:
         tx.part()  # a claim waits for batches, too, and these come before groups
+    if paced and lanes.catch_up(tx, now):
+        tx.part()
+
+
+def _rated(tx: Tx, now: int) -> list[Row]:
+    """What only waited for its rate may go on. Returns what has a lane: there it lines up."""
+    due = tx.all("due_rates", {"now": now + round(gcra.AHEAD), "limit": _DUE})
+    plain = [row for row in due if row[2] is None]
+    if plain:
+        tx.many("make_rated_due", [row[:1] for row in plain])
+        wake(tx, {row[1] for row in plain})
+        tx.part()
+    return [row for row in due if row[2] is not None]
 
 
 def _begin(tx: Tx, batch_nos: set[int], now: int) -> None:

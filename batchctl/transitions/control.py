@@ -27,8 +27,25 @@ def pause(engine: Engine, batch_nos: Iterable[int], until: int | None, actor: st
 
 
 def resume(engine: Engine, batch_nos: Iterable[int], actor: str | None) -> int:
-    """Claims go on. Returns how many batches had been paused."""
-    return sum(_each(engine, no, "resume_batch", "resumed", actor, {}) for no in batch_nos)
+    """Claims go on, also in lanes that a failure holds. Returns how many batches had been paused or held."""
+    return sum(_resume(engine, no, actor) for no in batch_nos)
+
+
+def _resume(engine: Engine, no: int, actor: str | None) -> bool:
+    resumed = _each(engine, no, "resume_batch", "resumed", actor, {})
+    return bool(resumed + _let_go(engine, no, actor))
+
+
+@again
+def _let_go(engine: Engine, no: int, actor: str | None) -> int:
+    """The lanes of a batch that a failure holds go on. Returns how many they are."""
+    with engine.write() as tx:
+        held = tx.run("let_lanes_of_batch_go", {"no": no})
+        if held:
+            tx.run("raise_control")
+            organization = tx.value("batch_organization", {"no": no})
+            event(tx, "lanes_resumed", engine.now(), organization=organization, batch_no=no, actor=actor, count=held)
+        return held
 
 
 @again
@@ -72,6 +89,7 @@ def _resume_processor(engine: Engine, name: str, actor: str | None) -> bool:
             tx.run("resume_processor", {"processor": one}) + tx.run("mend_processor", {"processor": one})
             for one in names
         )
+        changed += tx.run("let_lanes_of_processor_go", {"processor": name})
         tx.run("raise_control")
         event(tx, "processor_resumed", now, actor=actor, detail={"processor": name})
         return changed > 0

@@ -104,6 +104,8 @@ def _rest(engine: Engine, batch_no: int, limit: int) -> bool:
     with engine.write() as tx:
         if tx.run("delete_events_of", {"no": batch_no, "limit": limit}) == limit:
             return True
+        if tx.run("delete_lanes_of", {"no": batch_no, "limit": limit}) == limit:
+            return True
         tx.run("delete_notices_of", {"no": batch_no})
         tx.run("delete_group", {"no": batch_no})
         tx.run("delete_batch_row", {"no": batch_no})

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from batchctl.engines.again import again as tries_again
-from batchctl.engines.base import Engine, Presence, Tx
+from batchctl.engines.base import Engine, Presence, Row, Tx
 from batchctl.errors import DuplicateBatch, StoreError
 from batchctl.model import Incoming, NewBatch
+from batchctl.transitions import lanes
 from batchctl.transitions.common import event, open_group
 from batchctl.transitions.deleting import delete_batch
 from batchctl.transitions.known import Memory
@@ -22,6 +23,7 @@ from batchctl.transitions.limits import failure_limit
 
 CHUNK = 5_000
 _PATIENCE = 2.0  # seconds for loads that others have left behind
+_LANES = 100_000  # whose numbers a load remembers
 _PARTS = 500  # of a --split in one commit: a batch costs more than an item
 _ALPHABET = string.ascii_lowercase + string.digits
 
@@ -69,6 +71,7 @@ class Loading:
     _presence: Presence | None = None
     _loader: str = ""
     _since: int = 0
+    _lanes: dict[str, int] = field(default_factory=dict)
 
     @property
     def _memory(self) -> Memory:
@@ -84,6 +87,7 @@ class Loading:
                 self._memory.begin(self.engine)
                 self._since = self._newest_event()
         rest, found = self._fresh(chunk), list[Duplicate]()
+        self._find_lanes(rest)
         while rest:
             rest, twins = self._store(rest)
             found += twins
@@ -105,6 +109,15 @@ class Loading:
                 if not rest:
                     break
         return rest, found
+
+    def _find_lanes(self, items: Sequence[Incoming]) -> None:
+        """The numbers of the lanes that these go through; lanes exist before the items."""
+        wanted = {item.lane for item in items if item.lane is not None}.difference(self._lanes)
+        if len(self._lanes) + len(wanted) > _LANES:
+            self._lanes.clear()
+            wanted = {item.lane for item in items if item.lane is not None}
+        if wanted:
+            self._lanes |= lanes.numbers(self.engine, self.new.processor, self.new.organization or "", wanted)
 
     @contextmanager
     def _unless_it_fails(self) -> Iterator[None]:
@@ -173,7 +186,8 @@ class Loading:
             return duplicates
         first = tx.reserve_item_ids(len(items))
         rows = [(number, part.no, item.position, item.key, organization) for number, item in enumerate(items, first)]
-        inserted = tx.bulk("insert_items", rows)
+        laned = items[0].lane is not None
+        inserted = self._insert_laned(tx, part, items, rows) if laned else tx.bulk("insert_items", rows)
         numbers: Sequence[int] = range(first, first + len(items))
         stored = items
         if inserted != len(items):
@@ -189,6 +203,26 @@ class Loading:
         self._explicit = self._explicit and items[0].explicit_key
         self._memory.note(tx, zip(numbers, stored, strict=True))
         return duplicates
+
+    def _insert_laned(self, tx: Tx, part: _Part, items: list[Incoming], rows: list[Row]) -> int:
+        """All of them wait for their lanes; when the batch exists, the first ones go on."""
+        numbers = [None if item.lane is None else self._lanes[item.lane] for item in items]
+        tx.bulk("insert_lane_batches", self._lane_batches(part, numbers))
+        waiting = [
+            (*row, item.lane, no, *(("waiting", "lane") if no is not None else ("pending", None)))
+            for row, item, no in zip(rows, items, numbers, strict=True)
+        ]
+        return tx.bulk("insert_lane_items", waiting)
+
+    def _lane_batches(self, part: _Part, numbers: Sequence[int | None]) -> list[Row]:
+        return [(part.no, no, int(self.new.priority)) for no in sorted({no for no in numbers if no is not None})]
+
+    def _change_lanes(self, tx: Tx, part: _Part, replaced: Sequence[tuple[int, Incoming]]) -> None:
+        """Other data has come for these items: they go through the lanes which that names."""
+        moved = [(item.lane, self._lanes[item.lane], number) for number, item in replaced if item.lane is not None]
+        if moved:
+            tx.bulk("insert_lane_batches", self._lane_batches(part, [no for _, no, _ in moved]))
+            tx.many("change_lane", moved)
 
     def _twins(self, tx: Tx, part: _Part, items: list[Incoming], first: int) -> tuple[set[int], list[Duplicate]]:
         """Which of the reserved ids were stored, and what is to be said of the others."""
@@ -209,6 +243,7 @@ class Loading:
                 self.skipped += 1
         if self.on_duplicate == "last":
             self._replace(tx, {item.key: item for item in items}, stored, own, first, items)
+            self._change_lanes(tx, part, [(stored[item.key][0], item) for item in items])
         return own, duplicates
 
     def _replace(
@@ -247,14 +282,15 @@ class Loading:
                 self.skipped += 1
                 if self.on_duplicate == "last":
                     tx.run("replace_item_data", {"item_id": twin[0], "payload": item.payload, "file": item.file})
+                    self._change_lanes(tx, twin[2], [(twin[0], item)])
         items[:] = kept
         return duplicates
 
-    def _earlier(self, tx: Tx, key: str) -> tuple[int, int] | None:
+    def _earlier(self, tx: Tx, key: str) -> tuple[int, int, _Part] | None:
         for part in self._parts[:-1]:
             row = tx.one("items_by_key", {"keys": json.dumps([key]), "batch_no": part.no})
             if row:
-                return int(row[1]), int(row[2])
+                return int(row[1]), int(row[2]), part
         return None
 
     def finish(self, content_hash: str, *, again: bool) -> Loaded:

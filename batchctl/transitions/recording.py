@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from batchctl.engines.base import Row, Tx
 from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, WaitingFor
 from batchctl.patterns import digest
-from batchctl.transitions import limits
+from batchctl.transitions import lanes, limits, pacing
 from batchctl.transitions.common import close_groups, event, wake
 from batchctl.transitions.counting import count_attempts
 from batchctl.transitions.outbox import announce_end
@@ -24,6 +24,8 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
 
     outcome     None where no attempt was made: it goes back as if it had not been claimed
     result      JSON text of the result; None unless completed
+    lane_no     the lane that it goes through
+    late        its processor, where it started later than a rate had reserved
     started_at  ms UTC when it was first touched; None if it never was
     """
 
@@ -43,6 +45,8 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     log: str = ""
     usage: str | None = None
     artifacts: str | None = None
+    lane_no: int | None = None
+    late: str | None = None
 
 
 def record(tx: Tx, worker_id: str, settled: Sequence[Settled], now: int) -> list[Settled]:
@@ -52,10 +56,23 @@ def record(tx: Tx, worker_id: str, settled: Sequence[Settled], now: int) -> list
     ours = _complete(tx, worker_id, completed) if completed else []
     if others:
         ours += _settle(tx, worker_id, _cancel_told(tx, others))
+    pacing.late(tx, ((one.late, one.lane_no, one.started_at) for one in ours if one.late and one.started_at))
+    released = _free_lanes(tx, [one for one in ours if one.lane_no is not None], now)
     count_final(tx, ((one.batch_no, one.state) for one in ours), now)
-    wake(tx, {one.batch_no for one in ours if one.state is ItemState.PENDING})
+    wake(tx, released | {one.batch_no for one in ours if one.state is ItemState.PENDING})
     count_attempts(tx, ours)
     return ours
+
+
+def _free_lanes(tx: Tx, laned: Sequence[Settled], now: int) -> set[int]:
+    """The next items of their lanes go on. Returns the batches of which something is pending now."""
+    if not laned:
+        return set()
+    tx.value("lock_lanes")
+    lanes.hold(tx, ((one.lane_no or 0, one.item_id) for one in laned if one.state is ItemState.FAILED))
+    rated = [one for one in laned if one.waiting_for is WaitingFor.RATE and one.state is ItemState.WAITING]
+    later = [(one.item_id, one.batch_no, one.lane_no or 0, one.next_attempt_at) for one in rated]
+    return lanes.throttled(tx, later, now) | lanes.freed(tx, (one.lane_no for one in laned), now)
 
 
 def _complete(tx: Tx, worker_id: str, completed: list[Settled]) -> list[Settled]:

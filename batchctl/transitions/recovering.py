@@ -60,7 +60,7 @@ def _release_some(
 
 
 def _released(row: Row, started: frozenset[tuple[int, int]] | None, max_crashes: int, now: int) -> Settled:
-    number, claim_no, batch_no, organization, suspect, crashes, started_at = row
+    number, claim_no, batch_no, organization, suspect, crashes, started_at, lane_no = row
     begun = started is not None and (number, claim_no) in started
     fatal = begun and suspect and crashes + 1 >= max_crashes
     message = f"the worker died with only this item in hand, {crashes + 1} times" if fatal else "the worker died"
@@ -75,6 +75,7 @@ def _released(row: Row, started: frozenset[tuple[int, int]] | None, max_crashes:
         started_at=started_at if begun else None,
         ended_at=now,
         error=ItemError("WorkerDied", message, permanent=bool(fatal)) if begun else None,
+        lane_no=lane_no,
     )
 
 

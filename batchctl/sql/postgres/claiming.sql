@@ -1,5 +1,5 @@
 -- name: due_retries
-SELECT id, batch_no FROM items
+SELECT id, batch_no, lane_no FROM items
 WHERE state = 'waiting' AND waiting_for = 'retry' AND next_attempt_at <= :now
 ORDER BY next_attempt_at LIMIT :limit
 FOR NO KEY UPDATE SKIP LOCKED
@@ -68,13 +68,13 @@ WHERE id = ANY (ARRAY(
         SELECT i.id FROM items i
         WHERE i.batch_no = j.value::bigint AND i.state = 'pending' AND i.suspect = 0
         ORDER BY i.id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) f))
-RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
+RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect, lane_no, lane
 
 -- name: claim_item
 UPDATE items
 SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
 WHERE id = ANY (ARRAY(SELECT id FROM items WHERE id = :id AND state = 'pending' FOR NO KEY UPDATE SKIP LOCKED))
-RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
+RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect, lane_no, lane
 
 -- name: open_suspects
 SELECT i.id, g.processor, g.organization, g.batch_no, g.started

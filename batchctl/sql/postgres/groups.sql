@@ -1,13 +1,14 @@
 -- name: insert_group
-INSERT INTO ready_groups (batch_no, processor, organization, priority, started, gate, opens_at)
+INSERT INTO ready_groups (batch_no, processor, organization, priority, started, gate, opens_at, relane)
 SELECT no, processor, organization, priority, (started_at IS NOT NULL)::integer,
        CASE WHEN bulk = 'cancel' THEN 'cancel' WHEN paused = 1 THEN 'paused'
             WHEN not_before > :now THEN 'schedule' END,
        CASE WHEN bulk = 'cancel' THEN NULL WHEN paused = 1 THEN paused_until
-            WHEN not_before > :now THEN not_before END
+            WHEN not_before > :now THEN not_before END,
+       CASE WHEN EXISTS (SELECT 1 FROM lane_batches l WHERE l.batch_no = batches.no) THEN 0 END
 FROM batches WHERE no = :no AND status IN ('pending', 'processing')
 ON CONFLICT (batch_no) DO UPDATE SET empty = 0, gate = excluded.gate, opens_at = excluded.opens_at,
-                                     priority = excluded.priority
+                                     priority = excluded.priority, relane = excluded.relane
 RETURNING pg_notify('batchctl', '')
 
 -- name: delete_group

@@ -20,7 +20,7 @@ SELECT id, host, boot_id, pid_namespace, pid, pid_started, lease_ms, seen_at, se
 SELECT id, claim_no FROM items WHERE state = 'processing' AND worker_id = :worker_id
 
 -- name: held_details
-SELECT id, claim_no, batch_no, organization, suspect, crashes, started_at
+SELECT id, claim_no, batch_no, organization, suspect, crashes, started_at, lane_no
 FROM items
 WHERE state = 'processing' AND worker_id = :worker_id
 LIMIT :limit

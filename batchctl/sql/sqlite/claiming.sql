@@ -1,5 +1,5 @@
 -- name: due_retries
-SELECT id, batch_no FROM items
+SELECT id, batch_no, lane_no FROM items
 WHERE state = 'waiting' AND waiting_for = 'retry' AND next_attempt_at <= :now
 ORDER BY next_attempt_at LIMIT :limit
 
@@ -64,13 +64,13 @@ SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, start
 WHERE id IN (
     SELECT i.id FROM wanted g CROSS JOIN items i ON i.batch_no = g.batch_no
     WHERE i.state = 'pending' AND i.suspect = 0 AND i.id <= g.last)
-RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
+RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect, lane_no, lane
 
 -- name: claim_item
 UPDATE items
 SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
 WHERE id = :id AND state = 'pending'
-RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect
+RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect, lane_no, lane
 
 -- name: open_suspects
 SELECT i.id, g.processor, g.organization, g.batch_no, g.started

@@ -45,20 +45,23 @@ UPDATE items SET cancel_requested = 1 WHERE id = :id AND state = 'processing'
 -- name: cancel_pending
 UPDATE items SET state = 'cancelled', completed_at = :now
 WHERE id IN (SELECT id FROM items WHERE batch_no = :no AND state = 'pending' AND suspect = 0 LIMIT :limit)
+RETURNING lane_no
 
 -- name: cancel_suspects
 UPDATE items SET state = 'cancelled', completed_at = :now
 WHERE id IN (SELECT id FROM items WHERE batch_no = :no AND state = 'pending' AND suspect = 1 LIMIT :limit)
+RETURNING lane_no
 
 -- name: cancel_waiting
 UPDATE items SET state = 'cancelled', waiting_for = NULL, next_attempt_at = NULL, completed_at = :now
 WHERE id IN (SELECT id FROM items WHERE batch_no = :no AND state IN ('waiting', 'submitted')
              AND state = 'waiting' LIMIT :limit)
+RETURNING lane_no
 
 -- name: cancel_item
 UPDATE items SET state = 'cancelled', waiting_for = NULL, next_attempt_at = NULL, completed_at = :now
 WHERE id = :id AND state IN ('pending', 'waiting')
-RETURNING batch_no, organization
+RETURNING batch_no, organization, lane_no
 
 -- name: end_bulk
 UPDATE batches SET bulk = NULL, bulk_detail = NULL, loader = NULL WHERE no = :no AND bulk = :bulk AND loader = :loader
@@ -96,23 +99,22 @@ WHERE i.batch_no = :no AND i.state IN ('failed', 'cancelled') AND i.id > :after
 ORDER BY i.id LIMIT :limit
 
 -- name: still_retriable
-SELECT i.id, i.state, i.key FROM items i
+SELECT i.id, i.state, i.key, i.lane_no FROM items i
 WHERE i.id IN (SELECT value FROM json_each(:ids))
   AND (i.state = 'failed' AND :failed OR i.state = 'cancelled' AND :cancelled)
 ORDER BY i.id
 
 -- name: retry_item
 UPDATE items
-SET state = 'pending', attempts_used = 0, crashes = 0, suspect = 0, completed_at = NULL, started_at = NULL,
+SET state = CASE WHEN lane_no IS NULL THEN 'pending' ELSE 'waiting' END,
+    waiting_for = CASE WHEN lane_no IS NOT NULL THEN 'lane' END,
+    attempts_used = 0, crashes = 0, suspect = 0, completed_at = NULL, started_at = NULL,
     next_attempt_at = NULL
 WHERE id = ? AND state IN ('failed', 'cancelled')
 
 -- name: new_payload
 UPDATE item_data SET payload = :payload, idempotency_key = lower(hex(randomblob(16)))
 WHERE item_id = :id
-
--- name: forget_steps
-DELETE FROM item_steps WHERE item_id = ?
 
 -- name: drop_result
 DELETE FROM item_results WHERE item_id = ?

@@ -1,11 +1,12 @@
 -- name: insert_group
-INSERT INTO ready_groups (batch_no, processor, organization, priority, started, gate, opens_at)
+INSERT INTO ready_groups (batch_no, processor, organization, priority, started, gate, opens_at, relane)
 SELECT no, processor, organization, priority, started_at IS NOT NULL,
        CASE WHEN bulk = 'cancel' THEN 'cancel' WHEN paused THEN 'paused' WHEN not_before > :now THEN 'schedule' END,
-       CASE WHEN bulk = 'cancel' THEN NULL WHEN paused THEN paused_until WHEN not_before > :now THEN not_before END
+       CASE WHEN bulk = 'cancel' THEN NULL WHEN paused THEN paused_until WHEN not_before > :now THEN not_before END,
+       CASE WHEN EXISTS (SELECT 1 FROM lane_batches l WHERE l.batch_no = batches.no) THEN 0 END
 FROM batches WHERE no = :no AND status IN ('pending', 'processing')
 ON CONFLICT (batch_no) DO UPDATE SET empty = 0, gate = excluded.gate, opens_at = excluded.opens_at,
-                                     priority = excluded.priority
+                                     priority = excluded.priority, relane = excluded.relane
 
 -- name: delete_group
 DELETE FROM ready_groups WHERE batch_no = :no
