@@ -13,7 +13,7 @@ import msgspec
 
 from batchctl.errors import BatchctlError
 from batchctl.inflight import InFlight
-from batchctl.model import Broken, Item, ItemError, Outcome
+from batchctl.model import Broken, Item, ItemError, Kept, Outcome, StepTry
 from batchctl.processors.base import Processor
 
 _LOG_LIMIT = 262_144
@@ -25,42 +25,68 @@ _LOOKAHEAD_MOST = 2_000
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """An item's end. `started_at` is None where it was never touched; `log` is what was not flushed yet."""
+    """An item's end. `started_at` is None where it was never touched; `log` is what was not flushed yet; `step` is
+    where it ended, `kept` what that step leaves behind."""
 
     item: Item
     outcome: Outcome
     started_at: int | None
     ended_at: int
     log: str
+    step: StepTry | None = None
+    kept: Kept | None = None
+
+
+class Keeping(msgspec.Struct, frozen=True):
+    """A step's result that is to be stored before the item goes on."""
+
+    item: Item
+    kept: Kept
+    then: Callable[[bool], None]
 
 
 class Running:
     """The Context of one item: notes when it started, its progress and its log until the worker collects them."""
 
-    __slots__ = ("_log", "_marks", "_slot", "item", "news", "processor", "started_at")
+    __slots__ = ("_keep", "_log", "_marks", "_slot", "item", "kept", "news", "processor", "started_at", "step")
 
-    def __init__(self, item: Item, processor: Processor, marks: InFlight) -> None:
+    def __init__(
+        self, item: Item, processor: Processor, marks: InFlight, keep: Callable[[Keeping], None] = lambda _: None
+    ) -> None:
         self.item = item
         self.processor = processor
         self.started_at: int | None = None
         self.news: float | None = None
+        self.step: StepTry | None = None
+        self.kept: Kept | None = None
+        self._keep = keep
         self._marks = marks
         self._slot: int | None = None
         self._log: list[str] = []
 
     def started(self, at_ms: int | None = None) -> None:
-        if at_ms is not None:
-            self.started_at = at_ms
-            return
-        self.started_at = time.time_ns() // 1_000_000
-        self._slot = self._marks.take()
-        self._marks.mark(self._slot, self.item.number, self.item.claim_no, self.started_at)
+        now = time.time_ns() // 1_000_000 if at_ms is None else at_ms
+        if self.started_at is None:  # a later step does not begin it anew
+            self.started_at = now
+        if at_ms is None and self._slot is None:
+            self._slot = self._marks.take()
+            self._marks.mark(self._slot, self.item.number, self.item.claim_no, now)
 
     def progress(self, percent: float) -> None:
         self.news = min(100.0, max(0.0, float(percent)))
 
     def log(self, text: str) -> None:
         self._log.append(text)
+
+    def at_step(self, step: StepTry) -> None:
+        self.step = step
+
+    def keep(self, kept: Kept, then: Callable[[bool], None] | None) -> None:
+        self.release()  # what comes now is the worker's own doing
+        if then is None:
+            self.kept = kept
+        else:
+            self._keep(Keeping(self.item, kept, then))
 
     def take_log(self) -> str:
         """What was logged since the last call."""
@@ -91,6 +117,7 @@ class InHand:
         self._lock = threading.RLock()
         self._dispatching = False
         self._inbox: SimpleQueue[Ended | None] = SimpleQueue()
+        self._keepings: deque[Keeping] = deque()
         self._recent: deque[tuple[float, int]] = deque()
         self._began = time.monotonic()
         self._low = -1
@@ -158,7 +185,7 @@ class InHand:
             self._unrecorded.add(item.number)
             self._inbox.put(Ended(item, broken, None, time.time_ns() // 1_000_000, ""))
             return
-        running = self._running[item.number] = Running(item, processor, self._marks)
+        running = self._running[item.number] = Running(item, processor, self._marks, self._keep)
         self._given[item.processor] += 1
         processor.start(item, running, self._done(running))
 
@@ -178,7 +205,8 @@ class InHand:
                 self._unrecorded.add(running.item.number)
                 self._less(running.item.processor)
                 low = len(self) <= self._low
-            self._inbox.put(Ended(running.item, outcome, running.started_at, ended_at, running.take_log()))
+            log = running.take_log()
+            self._inbox.put(Ended(running.item, outcome, running.started_at, ended_at, log, running.step, running.kept))
             if low:
                 self._lowered.set()
             self._dispatch()
@@ -189,6 +217,19 @@ class InHand:
         self._given[processor] -= 1
         if not self._given[processor]:
             del self._given[processor]
+
+    def _keep(self, keeping: Keeping) -> None:
+        self._keepings.append(keeping)
+        self._lowered.set()
+        self._inbox.put(None)
+
+    def keepings(self) -> list[Keeping]:
+        """Results of steps that are to be stored now; each is told afterwards."""
+        found = []
+        with suppress(IndexError):
+            while True:
+                found.append(self._keepings.popleft())
+        return found
 
     def wake(self) -> None:
         """End a `collect` that waits. May be called from a signal handler."""
@@ -202,7 +243,7 @@ class InHand:
         with suppress(Empty):
             self._take(self._inbox.get(timeout=timeout), ended)
             self._drain(ended, most)
-            if len(ended) < _FEW and not self.starving:
+            if len(ended) < _FEW and not self.starving and not self._keepings:
                 self._sleep(gather)
                 self._drain(ended, most)
         if ended:

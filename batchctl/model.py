@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 _object = msgspec.json.Decoder(dict[str, Any]).decode
+_value = msgspec.json.Decoder().decode
 
 
 class ItemState(StrEnum):
@@ -113,6 +114,54 @@ class BatchRef:
     no: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """Why an attempt failed: `type` is a short CamelCase word, `message` for people, without secrets."""
+
+    type: str
+    message: str
+    permanent: bool = False
+
+
+class StepPath(StrEnum):
+    """What was done for a step: what it says itself, or its fallback."""
+
+    STEP = "step"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class StepTry:
+    """Where an item is in its chain; `attempt` is 1 for the first try of this step by this path."""
+
+    name: str
+    path: StepPath
+    attempt: int
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """What a step has left behind in the store.
+
+    mark             its definition and those before it, as they were
+    finished         False: the step itself has given up with `error`, its fallback is to be tried
+    attempts_before  how many attempts the item had used by then
+    result           JSON text
+    usage            JSON text; None where it used nothing that is counted
+    """
+
+    step: str
+    position: int
+    mark: str
+    path: StepPath
+    finished: bool
+    attempts_before: int
+    at: int
+    result: str | None = None
+    error: ItemError | None = None
+    usage: str | None = None
+    artifacts: tuple[str, ...] = ()
+
+
 class Item(msgspec.Struct, frozen=True, dict=True):
     """One claimed unit of work, as a processor sees it.
 
@@ -124,6 +173,7 @@ class Item(msgspec.Struct, frozen=True, dict=True):
     suspect          a worker died with it in hand: it runs alone
     lane, lane_no    the lane it goes through
     start_at         ms by the store's clock: the start that a rate has reserved for it, not to be before
+    kept             what its steps have left behind, in their order
     """
 
     number: int
@@ -141,20 +191,17 @@ class Item(msgspec.Struct, frozen=True, dict=True):
     lane: str | None = None
     lane_no: int | None = None
     start_at: int | None = None
+    kept: tuple[Kept, ...] = ()
+
+    @cached_property
+    def steps(self) -> dict[str, Any]:
+        """The results of its finished steps by name."""
+        return {one.step: _value(one.result or "null") for one in self.kept if one.finished}
 
     @cached_property
     def payload(self) -> dict[str, Any]:
         """Decoded when somebody asks: not where the text goes to a child as it is."""
         return _object(self.raw_payload)
-
-
-@dataclass(frozen=True, slots=True)
-class ItemError:
-    """Why an attempt failed: `type` is a short CamelCase word, `message` for people, without secrets."""
-
-    type: str
-    message: str
-    permanent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

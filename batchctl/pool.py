@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Mapping
 
 from batchctl import hosts
-from batchctl.config import Config, ProcessorConfig, inline
+from batchctl.config import Config, ProcessorConfig, StepsSpec, inline
 from batchctl.membership import Membership
-from batchctl.model import Item
+from batchctl.model import Item, StepPath, StepTry
 from batchctl.processors import make
 from batchctl.processors.base import Processor, Runtime
 from batchctl.retry import Policy
@@ -59,7 +59,10 @@ class ProcessorPool:
     def _named(self, name: str) -> ProcessorConfig:
         return self._config.processors.get(name) or self._former[name]
 
-    def policy(self, item: Item) -> Policy:
+    def policy(self, item: Item, step: StepTry | None = None) -> Policy:
+        """How often and how soon the item is tried again, at the step where it is."""
+        if step is not None:
+            return self._step_policy(item, step)
         if self._earlier and (earlier := self._earlier.get((item.number, item.claim_no))):
             return Policy(earlier.max_retries, earlier.backoff)
         key = (item.processor, item.definition)
@@ -69,6 +72,13 @@ class ProcessorPool:
             found = Policy(config.max_retries, config.backoff)
             self._policies[key] = found
         return found
+
+    def _step_policy(self, item: Item, step: StepTry) -> Policy:
+        spec = self.config(item).spec
+        assert isinstance(spec, StepsSpec)
+        (found,) = (one for one in spec.steps if one.name == step.name)
+        config = found.fallback if step.path is StepPath.FALLBACK and found.fallback else found.config
+        return Policy(config.max_retries, config.backoff)
 
     def fingerprint(self, item: Item) -> str:
         return self.config(item).fingerprint

@@ -31,7 +31,8 @@ def settle(ended: Ended, policy: Policy) -> Settled:
     outcome = ended.outcome
     if isinstance(outcome, Completed):
         return _completed(ended, outcome)
-    decision = decide(outcome, ended.item.attempt, policy, ended.ended_at)
+    attempt = ended.item.attempt if ended.step is None else ended.step.attempt
+    decision = decide(outcome, attempt, policy, ended.ended_at)
     untouched = ended.started_at is None and isinstance(outcome, HandedBack | Cancelled)
     return _row(
         ended.item,
@@ -67,6 +68,7 @@ def _completed(ended: Ended, outcome: Completed) -> Settled:
         ended.log + outcome.log,
         _json(outcome.usage) if outcome.usage else None,
         _json(outcome.artifacts) if outcome.artifacts else None,
+        ended.kept,
         item.lane_no,
         _late(item, ended.started_at),
     )

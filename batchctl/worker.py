@@ -18,7 +18,7 @@ from batchctl.config import Config
 from batchctl.contact import Contact
 from batchctl.engines.base import Tx
 from batchctl.errors import StoreFull, StoreLocked
-from batchctl.inhand import Ended, InHand
+from batchctl.inhand import Ended, InHand, Keeping
 from batchctl.interpreter import many_small_things
 from batchctl.journal import INFO, NOTICE, enabled, log
 from batchctl.membership import Membership
@@ -27,7 +27,7 @@ from batchctl.pool import ProcessorPool
 from batchctl.recorder import give_back, settle
 from batchctl.service import Service
 from batchctl.store import Claimer, Scope, Store
-from batchctl.transitions import bulk
+from batchctl.transitions import bulk, steps
 from batchctl.transitions.processors import break_processor, mend_changed
 from batchctl.transitions.recording import Settled, record, store_news
 
@@ -152,6 +152,7 @@ class Worker:
             hurried=lambda: self._hurry > 1,
             waiting=plan.service.alive,
         )
+        self._kept: set[int] = set()
         self._hurry = 0
         self._hung_up = False
         self._dry_until = 0.0
@@ -250,15 +251,18 @@ class Worker:
     def _step(self, ended: list[Ended], *, claim: bool, back: list[Item] | None = None) -> None:
         """One commit: record what has ended and was given back, claim what there is room for."""
         room = self._room() if claim else 0
-        if not ended and not back and (not room or self._is_dry()):
+        found = self._hand.keepings()
+        if not ended and not back and not found and (not room or self._is_dry()):
             return
         now = self._engine.now()
-        settled = [settle(one, self._pool.policy(one.item)) for one in ended]
+        settled = [settle(one, self._pool.policy(one.item, one.step)) for one in ended]
         settled += [give_back(item, now) for item in back or ()]
         broken = [one for one in ended if isinstance(one.outcome, Broken)]
         seen = self._engine.changed()  # before: a commit of others after it must not be missed
-        recorded, items = self._commit(settled, broken, room, now)
+        recorded, items = self._commit(settled, broken, found, room, now)
         self._hand.recorded(ended)
+        for one in found:  # no step begins once we are to stop
+            one.then(one.item.number in self._kept and self.signal is None)
         self._note(ended, recorded)
         if any(one.state is ItemState.FAILED for one in recorded):
             self._heed_limits()
@@ -271,7 +275,7 @@ class Worker:
         self._hand.give(items)
 
     def _commit(
-        self, settled: list[Settled], broken: list[Ended], room: int, now: int
+        self, settled: list[Settled], broken: list[Ended], found: list[Keeping], room: int, now: int
     ) -> tuple[list[Settled], list[Item]]:
         """One transaction, or two where the engine wants that. Outcomes are precious: while the disk is full or the
         store locked, try for a while."""
@@ -280,10 +284,10 @@ class Worker:
         def commit() -> tuple[list[Settled], list[Item]]:
             nonlocal stored
             with self._engine.write(shared=True) as tx:
-                recorded = self._record(tx, settled, broken, now) if stored is None else stored
+                recorded = self._record(tx, settled, broken, found, now) if stored is None else stored
                 if settled and room and stored is None and tx.part():
                     stored = recorded
-                return recorded, self._claim(tx, room, now) if room else []
+                return recorded, self._with_steps(tx, self._claim(tx, room, now)) if room else []
 
         give_up = time.monotonic() + _STUBBORN
         while True:
@@ -292,11 +296,15 @@ class Worker:
                 self.tally.claimed += len(items)
                 return recorded, items
             except (StoreLocked, StoreFull):
-                if not settled or time.monotonic() > give_up or self._hurry > 1:
+                if not (settled or found) or time.monotonic() > give_up or self._hurry > 1:
                     raise
                 time.sleep(1.0)
 
-    def _record(self, tx: Tx, settled: list[Settled], broken: list[Ended], now: int) -> list[Settled]:
+    def _record(
+        self, tx: Tx, settled: list[Settled], broken: list[Ended], found: list[Keeping], now: int
+    ) -> list[Settled]:
+        finds = [(one.item.number, one.item.claim_no, one.kept) for one in found]
+        self._kept = steps.keep(tx, self._member.id, finds)
         recorded = record(tx, self._member.id, settled, now)
         for one in broken:
             assert isinstance(one.outcome, Broken)
@@ -313,6 +321,11 @@ class Worker:
             self._suspects = False
         self._alone = False
         return self._claimer.claim(tx, self._scope, room, now)
+
+    def _with_steps(self, tx: Tx, items: list[Item]) -> list[Item]:
+        """Each item of a chain with what its steps have found before."""
+        chains = {name for name, one in self._config.processors.items() if one.kind == "steps"}
+        return steps.brought(tx, items, chains) if chains else items
 
     def _pause(self) -> float:
         """Seconds until a claim is worth while again, after one that found too little."""

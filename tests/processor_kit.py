@@ -17,7 +17,7 @@ from typing import Any
 from batchctl.config.structs import CommandSpec, ProcessorConfig
 from batchctl.inflight import InFlight
 from batchctl.masking import Masker
-from batchctl.model import BatchKind, BatchRef, Failed, FileRef, Item, Outcome
+from batchctl.model import BatchKind, BatchRef, Failed, FileRef, Item, Kept, Outcome, StepTry
 from batchctl.processors import make
 from batchctl.processors.base import Processor, Runtime
 
@@ -47,6 +47,10 @@ class Line:
     started_at: list[int | None] = field(default_factory=list)
     percents: list[float] = field(default_factory=list)
     text: str = ""
+    tries: list[StepTry] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    go_on: bool | None = True  # what a step is told after its result was kept; None: nothing yet, see `held`
+    held: Callable[[bool], None] | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def started(self, at_ms: int | None = None) -> None:
@@ -63,6 +67,23 @@ class Line:
         with self.changed:
             self.text += text
             self.changed.notify_all()
+
+    def at_step(self, step: StepTry) -> None:
+        with self.changed:
+            self.tries.append(step)
+            self.changed.notify_all()
+
+    def keep(self, kept: Kept, then: Callable[[bool], None] | None) -> None:
+        with self.changed:
+            self.kept.append(kept)
+            go_on = self.go_on
+            self.changed.notify_all()
+        if then is None:
+            return
+        if go_on is None:
+            self.held = then
+        else:
+            then(go_on)
 
     def wait(self, until: Callable[[Line], bool]) -> None:
         with self.changed:

@@ -8,7 +8,7 @@ import secrets
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import NoReturn
 from batchctl import hosts
 from batchctl.config.structs import Config, ProcessorConfig
 from batchctl.inflight import InFlight
-from batchctl.model import Item, Outcome
+from batchctl.model import Item, Kept, Outcome, StepTry
 from batchctl.processors import make
 from batchctl.processors.base import Processor, Runtime
 
@@ -32,6 +32,7 @@ class Heard:
 
     text: list[str] = field(default_factory=list)
     percent: float | None = None
+    kept: list[Kept] = field(default_factory=list)
 
     def started(self, at_ms: int | None = None) -> None:
         """Nothing has to be remembered beyond this process."""
@@ -42,14 +43,24 @@ class Heard:
     def log(self, text: str) -> None:
         self.text.append(text)
 
+    def at_step(self, step: StepTry) -> None:
+        """Nothing is judged here."""
+
+    def keep(self, kept: Kept, then: Callable[[bool], None] | None) -> None:
+        self.kept.append(kept)
+        if then is not None:
+            then(True)
+
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """How it ended; `log` is what the item wrote while it ran, then what the processor tells of it."""
+    """How it ended; `log` is what the item wrote while it ran, then what the processor tells of it; `kept` is what its
+    steps came to."""
 
     outcome: Outcome
     log: str
     duration_ms: int
+    kept: tuple[Kept, ...] = ()
 
 
 def run_once(config: Config, processor: ProcessorConfig, item: Item) -> Tried:
@@ -66,7 +77,7 @@ def run_once(config: Config, processor: ProcessorConfig, item: Item) -> Tried:
         finally:
             worker.close()
     log = "".join(heard.text) or outcome.log
-    return Tried(outcome, config.masker(log), round(lasted * 1000))
+    return Tried(outcome, config.masker(log), round(lasted * 1000), tuple(heard.kept))
 
 
 def _ended(worker: Processor, item: Item, outcomes: queue.SimpleQueue[Outcome]) -> Outcome:

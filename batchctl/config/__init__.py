@@ -16,6 +16,8 @@ from batchctl.config.structs import (
     PlannedSpec,
     ProcessorConfig,
     PythonSpec,
+    StepConfig,
+    StepsSpec,
     WorkerConfig,
 )
 from batchctl.retry import Backoff
@@ -34,6 +36,8 @@ __all__ = [
     "Problem",
     "ProcessorConfig",
     "PythonSpec",
+    "StepConfig",
+    "StepsSpec",
     "WorkerConfig",
     "examine",
     "inline",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from batchctl.config import outlets
+from batchctl.config import outlets, secrets
 from batchctl.config.schema import BODIES, KINDS
 from batchctl.config.shapes import is_missing
 from batchctl.config.structs import (
@@ -23,11 +23,14 @@ from batchctl.config.structs import (
     PythonSpec,
     Rate,
     Spec,
+    StepConfig,
+    StepsSpec,
     WorkerConfig,
 )
 from batchctl.retry import Backoff
 
 HTTP_TIMEOUT = 60.0
+_TUNING = ("timeout", "max_retries", "backoff")  # says nothing of what is done
 
 
 def worker(data: Mapping[str, Any]) -> WorkerConfig:
@@ -68,16 +71,23 @@ def processor(
     fingerprint: str = "",
 ) -> ProcessorConfig:
     """One processor from its data, with what `defaults:` and the program say where it is silent."""
-    kind = cast(Kind, next(kind for kind in KINDS if kind in data))
+    kind = _kind(data)
     plain = {key: data[key] for key in ("max_retries", "max_outage", "max_failures", "concurrency") if key in data}
     if "max_retries" in defaults:
         plain.setdefault("max_retries", defaults["max_retries"])
+    spec: Spec
+    if kind == "steps":
+        spec = _steps(name, data, _for_steps(data, defaults), folder)
+        plain["max_retries"] = sum(one.max_retries for one in spec.parts)
+        timeout = sum(one.timeout for one in spec.parts)
+    else:
+        spec, timeout = _spec(kind, data, folder), _timeout(kind, data, defaults)
     return ProcessorConfig(
         name=name,
         kind=kind,
-        spec=_spec(kind, data, folder),
+        spec=spec,
         folder=folder,
-        timeout=_timeout(kind, data, defaults),
+        timeout=timeout,
         backoff=Backoff(**(defaults.get("backoff", {}) | data.get("backoff", {}))),
         accept=_accept(data.get("accept", {})),
         lane=_lane(data.get("lane")),
@@ -88,6 +98,42 @@ def processor(
         fingerprint=fingerprint,
         **plain,
     )
+
+
+def _kind(data: Mapping[str, Any]) -> Kind:
+    return cast(Kind, next(kind for kind in KINDS if kind in data))
+
+
+def _for_steps(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands at the chain holds for its steps where they are silent."""
+    own = {key: data[key] for key in ("timeout", "max_retries", "max_output") if key in data}
+    return {**defaults, **own, "backoff": defaults.get("backoff", {}) | data.get("backoff", {})}
+
+
+def _steps(name: str, data: Mapping[str, Any], defaults: Mapping[str, Any], folder: Path) -> StepsSpec:
+    limit = {"max_output": defaults["max_output"]} if "max_output" in defaults else {}
+    steps = []
+    for step in data["steps"]:
+        whole = f"{name}.{step['name']}"
+        other = step.get("fallback")
+        steps.append(
+            StepConfig(
+                str(step["name"]),
+                processor(whole, limit | step, defaults, folder),
+                _mark(step),
+                other and processor(f"{whole}.fallback", limit | other, defaults, folder),
+                _mark(other) if other else "",
+            )
+        )
+    return StepsSpec(tuple(steps))
+
+
+def _mark(definition: Mapping[str, Any]) -> str:
+    """Changes when what a step does changes, in the words of the config."""
+    kept = {key: value for key, value in definition.items() if key not in (*_TUNING, "name", "fallback")}
+    if isinstance(kept.get("http"), Mapping):
+        kept["http"] = {key: value for key, value in kept["http"].items() if key not in _TUNING}
+    return secrets.mark(kept)
 
 
 def _timeout(kind: Kind, data: Mapping[str, Any], defaults: Mapping[str, Any]) -> float:

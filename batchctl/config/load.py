@@ -12,7 +12,7 @@ from batchctl.config import build, notifications, secrets
 from batchctl.config.available import unavailable
 from batchctl.config.document import parse
 from batchctl.config.interpolate import Interpolator, read_credentials, read_env_file
-from batchctl.config.problems import Problem
+from batchctl.config.problems import Problem, dotted
 from batchctl.config.report import Report
 from batchctl.config.schema import CONFIG
 from batchctl.config.structs import Config, ProcessorConfig, WorkerConfig
@@ -186,7 +186,7 @@ class _Reader:
     def _judge_availability(self) -> None:
         for name, data in self._processors().items():
             for keys in unavailable(data) if isinstance(data, dict) else []:
-                text = f"`{'.'.join(keys)}` is not available in this version"
+                text = f"`{dotted(keys)}` is not available in this version"
                 self.report.add("processor", ("processors", name, *keys), text, key=True)
 
     def _processors(self) -> dict[str, Any]:

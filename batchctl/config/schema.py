@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchctl import duration
+from batchctl.config.chain import check_steps
 from batchctl.config.outlets import check_into
 from batchctl.config.problems import Path, dotted, listed
 from batchctl.config.report import Report
@@ -196,19 +197,26 @@ def _check_kind(value: dict[str, Any], path: Path, report: Report) -> None:
 
 
 _STEP = KIND_KEYS | COMMAND_KEYS | RETRYING | {"max_output": Key(bytes_(), "Most output (10MB).")}
-STEP = Object(
-    {"name": Key(Words(COLUMN, "a name of letters, digits and _"), "Its result is steps.NAME.", required=True)}
-    | _STEP
-    | {"fallback": Key(Object(_STEP, _check_kind), "Tried when the step fails.")},
-    _check_kind,
-)
 
 
-def _check_processor(value: dict[str, Any], path: Path, report: Report) -> None:
+def _check_part(value: dict[str, Any], path: Path, report: Report) -> None:
     _check_kind(value, path, report)
     http = value.get("http")
     if isinstance(http, dict) and "timeout" in http and value.get("timeout") is not None:
         report.error((*path, "timeout"), f"`timeout` stands in {dotted(path)} and in its `http`", key=True)
+
+
+STEP = Object(
+    {"name": Key(Words(COLUMN, "a name of letters, digits and _"), "Its result is steps.NAME.", required=True)}
+    | _STEP
+    | {"fallback": Key(Object(_STEP, _check_part), "Tried when the step fails.")},
+    _check_part,
+)
+
+
+def _check_processor(value: dict[str, Any], path: Path, report: Report) -> None:
+    _check_part(value, path, report)
+    check_steps(value, path, report)
 
 
 PROCESSOR = Object(

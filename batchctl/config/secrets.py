@@ -113,12 +113,21 @@ def fingerprint(definition: Any, defaults: Any, secrets: Mapping[str, Any]) -> s
     Of the secrets only 16 bits go in, under the definition as key: enough to see that one changed, far too little to
     guess one from it.
     """
-    source = json.dumps([_sources(definition), _sources(defaults)], sort_keys=True, default=str)
-    key = hashlib.blake2b(source.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+    key = _digest([_sources(definition), _sources(defaults)])
     used = [part.value for text in strings(definition) if isinstance(text, Text) for part in text.filled]
     if any(uses_secrets(text) for text in strings(definition)):
         used.append(json.dumps(secrets, sort_keys=True, default=str))
     return key.hex() + _short(used, key)
+
+
+def mark(definition: Any) -> str:
+    """A hash of a definition alone, secrets left out."""
+    return _digest(_sources(definition)).hex()
+
+
+def _digest(value: Any) -> bytes:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
 def _short(values: Iterable[str], key: bytes) -> str:

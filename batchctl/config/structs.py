@@ -117,7 +117,34 @@ class PlannedSpec:
     definition: Any
 
 
-Spec = CommandSpec | HttpSpec | PythonSpec | PlannedSpec
+@dataclass(frozen=True, slots=True)
+class StepConfig:
+    """One step of a chain: a processor, and perhaps another one that is tried where the first fails.
+
+    mark, fallback_mark   change when what they do changes (not how long or how often it is tried)
+    """
+
+    name: str
+    config: ProcessorConfig
+    mark: str
+    fallback: ProcessorConfig | None = None
+    fallback_mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepsSpec:
+    """Steps, one after the other."""
+
+    steps: tuple[StepConfig, ...]
+
+    @property
+    def parts(self) -> tuple[ProcessorConfig, ...]:
+        """The steps and their fallbacks."""
+        both = ((step.config, step.fallback) for step in self.steps)
+        return tuple(one for pair in both for one in pair if one is not None)
+
+
+Spec = CommandSpec | HttpSpec | PythonSpec | StepsSpec | PlannedSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +181,8 @@ class After:
 class ProcessorConfig:
     """One processor.
 
-    timeout       seconds for one attempt
-    max_retries   tries after the first one
+    timeout       seconds for one attempt; of steps: all of them together
+    max_retries   tries after the first one; of steps: all of them together
     concurrency   across all workers on the store; None: only the worker's own limit
     rate          starts across all workers on the store
     max_failures  failed items that stop a batch: a number, or (a float) a share; None: it goes on
@@ -181,6 +208,11 @@ class ProcessorConfig:
     after: After | None = None
     problems: tuple[str, ...] = ()
     fingerprint: str = ""
+
+    @property
+    def parts(self) -> tuple[ProcessorConfig, ...]:
+        """What does the work: the processor itself, or its steps and their fallbacks."""
+        return self.spec.parts if isinstance(self.spec, StepsSpec) else (self,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from batchctl.inflight import InFlight
-from batchctl.model import Item, Outcome
+from batchctl.model import Item, Kept, Outcome, StepTry
 
 Done = Callable[[Outcome], None]
 
@@ -46,6 +46,13 @@ class Context(Protocol):
 
     def log(self, text: str) -> None:
         """Text for `logs ITEM`, appended as it comes (so that `logs -f` sees it); kept up to a limit, the tail wins."""
+
+    def at_step(self, step: StepTry) -> None:
+        """From here on the item is in this step: what becomes of it is judged by that step's rules."""
+
+    def keep(self, kept: Kept, then: Callable[[bool], None] | None) -> None:
+        """Have a step's result stored, then be called back, from any thread. True: go on; False: the item is not ours
+        any more, or the worker stops. Without `then` it is stored together with the item's outcome, which follows."""
 
 
 class Processor(Protocol):

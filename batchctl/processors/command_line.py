@@ -83,7 +83,7 @@ class CommandLine:
         return [os.fsencode(to_text(word.render({}))) for word in self._words]
 
     def _scope(self, item: Item) -> Mapping[str, Any]:
-        return scope(item, secrets=self._secrets, steps={}, now=time.time_ns() // 1_000_000)
+        return scope(item, secrets=self._secrets, steps=item.steps, now=time.time_ns() // 1_000_000)
 
     def _render(self, item: Item, names: Mapping[str, Any]) -> list[str]:
         if self._appends:  # what `expand` does, in a tenth of its time

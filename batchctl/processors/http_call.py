@@ -114,7 +114,7 @@ class Attempt:
 
     def _send(self) -> None:
         call = self._call
-        self._names = scope(self.item, secrets=call.secrets, steps={}, now=time.time_ns() // 1_000_000)
+        self._names = scope(self.item, secrets=call.secrets, steps=self.item.steps, now=time.time_ns() // 1_000_000)
         self._request = call.builder.build(self.item, self._names)
         self._exchange = call.client.send(self._request, self._context.progress, self._answered)
 

@@ -31,6 +31,10 @@ def make(config: ProcessorConfig, runtime: Runtime, secrets: Mapping[str, Any], 
             from batchctl.processors.python import PythonProcessor
 
             return PythonProcessor(config, runtime, secrets, masker)
+        case "steps":
+            from batchctl.processors.steps import StepsProcessor
+
+            return StepsProcessor(config, lambda part: make(part, runtime, secrets, masker), runtime.width)
     raise ConfigError(
         f"processor {config.name}: this version of batchctl cannot run `{config.kind}`",
         hint="upgrade batchctl, or let a newer worker drain it",

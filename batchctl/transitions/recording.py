@@ -11,9 +11,10 @@ import msgspec
 from msgspec.structs import replace
 
 from batchctl.engines.base import Row, Tx
-from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, WaitingFor
+from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, Kept, WaitingFor
 from batchctl.patterns import digest
 from batchctl.transitions import lanes, limits, pacing
+from batchctl.transitions import steps as step_results
 from batchctl.transitions.common import close_groups, event, wake
 from batchctl.transitions.counting import count_attempts
 from batchctl.transitions.outbox import announce_end
@@ -27,6 +28,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     lane_no     the lane that it goes through
     late        its processor, where it started later than a rate had reserved
     started_at  ms UTC when it was first touched; None if it never was
+    kept        what its last step has found
     """
 
     item_id: int
@@ -45,6 +47,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     log: str = ""
     usage: str | None = None
     artifacts: str | None = None
+    kept: Kept | None = None
     lane_no: int | None = None
     late: str | None = None
 
@@ -61,6 +64,7 @@ def record(tx: Tx, worker_id: str, settled: Sequence[Settled], now: int) -> list
     count_final(tx, ((one.batch_no, one.state) for one in ours), now)
     wake(tx, released | {one.batch_no for one in ours if one.state is ItemState.PENDING})
     count_attempts(tx, ours)
+    step_results.store(tx, ((one.item_id, one.kept) for one in ours if one.kept))
     return ours
 
 
