@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
@@ -26,7 +26,9 @@ class Membership:
     Raises StoreError where the files beside the store can't be made.
     """
 
-    def __init__(self, engine: Engine, lease: float, concurrency: int, processors: list[str]) -> None:
+    def __init__(
+        self, engine: Engine, lease: float, concurrency: int, processors: list[str], roots: Sequence[str] = ()
+    ) -> None:
         self.id = "w" + secrets.token_hex(8)
         self.folder = engine.private_folder() / self.id
         self._marks = engine.private_folder() / f"{self.id}.inflight"
@@ -34,6 +36,7 @@ class Membership:
         self._lease = lease
         self._concurrency = concurrency
         self._processors = processors
+        self._roots = roots
         self._presence: Presence | None = None
         with self._made():
             self.inflight = InFlight(self._marks, create=True)
@@ -77,6 +80,7 @@ class Membership:
                 "concurrency": self._concurrency,
                 "processors": json.dumps(self._processors),
                 "lease_ms": round(self._lease * 1000),
+                "roots": json.dumps(list(self._roots)),
                 "now": self._engine.now(),
                 "monotonic": hosts.monotonic_ms(),
             },
@@ -89,11 +93,11 @@ class Membership:
         self._insert(tx)
         return False
 
-    def describe(self, tx: Tx, concurrency: int, processors: list[str]) -> None:
+    def describe(self, tx: Tx, concurrency: int, processors: list[str], roots: Sequence[str]) -> None:
         """What we take has changed."""
-        self._concurrency, self._processors = concurrency, processors
+        self._concurrency, self._processors, self._roots = concurrency, processors, roots
         row = {"id": self.id, "concurrency": concurrency, "processors": json.dumps(processors)}
-        tx.run("describe_worker", row)
+        tx.run("describe_worker", row | {"roots": json.dumps(list(roots))})
 
     def compare(self, tx: Tx, ours: set[int]) -> tuple[set[int], list[tuple[int, int]]]:
         """(numbers that we have in hand but that are not ours any more, (number, claim) of what the store says is ours

@@ -280,6 +280,7 @@ class Incoming(msgspec.Struct, gc=False):
                      orders
     sha256           of the file's content; None for orders
     lane             the value whose lane it goes through; None: it goes through none
+    folder           where the file lies, as UTF-8; None where its host does not matter
     """
 
     key: str
@@ -290,6 +291,7 @@ class Incoming(msgspec.Struct, gc=False):
     file: str | None = None
     sha256: str | None = None
     lane: str | None = None
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

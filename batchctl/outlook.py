@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 from batchctl.engines.base import Row, Tx
@@ -21,11 +21,15 @@ class Left(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Rows of `outlook_unfinished`, the processors whose gate is shut, and the next time (ms) something is due."""
+    """Rows of `outlook_unfinished`, the processors whose gate is shut, the next time (ms) something is due.
+
+    elsewhere   how many items of a batch wait for hosts that have their files; None: all that are not final
+    """
 
     batches: Sequence[Row]
     shut: frozenset[str]
     next_due: int | None
+    elsewhere: Mapping[int, int | None] = field(default_factory=dict)
 
 
 def facts(tx: Tx) -> Facts:
@@ -37,7 +41,7 @@ def facts(tx: Tx) -> Facts:
 
 def judge(facts: Facts, scope: Scope) -> Left:
     """What a `run` with this scope should do next."""
-    answers = {_judge_batch(row, facts.shut, scope) for row in facts.batches if _concerns(row, scope)}
+    answers = {_judge_batch(row, facts, scope) for row in facts.batches if _concerns(row, scope)}
     if Left.WAIT in answers:
         return Left.WAIT
     return Left.HELD if Left.HELD in answers else Left.NOTHING
@@ -52,10 +56,13 @@ def _concerns(row: Row, scope: Scope) -> bool:
     return scope.covers(row[0], row[1], row[7])
 
 
-def _judge_batch(row: Row, shut: frozenset[str], scope: Scope) -> Left:
-    _, processor, bulk, gate, _, _, processing, _ = row
+def _judge_batch(row: Row, facts: Facts, scope: Scope) -> Left:
+    no, processor, bulk, gate, _, unfinished, processing, _ = row
+    shut = facts.shut
     if processing or bulk is not None:
         return Left.WAIT
     if gate in ("paused", "schedule") or "*" in shut or processor in shut or not scope.knows(processor):
+        return Left.HELD
+    if no in facts.elsewhere and facts.elsewhere[no] in (None, unfinished):
         return Left.HELD
     return Left.WAIT

@@ -10,10 +10,10 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from batchctl import outlook, recovery
+from batchctl import hosts, outlook, recovery
 from batchctl.config import Config
 from batchctl.contact import Contact
 from batchctl.engines.base import Tx
@@ -23,6 +23,7 @@ from batchctl.interpreter import many_small_things
 from batchctl.journal import INFO, NOTICE, enabled, log
 from batchctl.membership import Membership
 from batchctl.model import Broken, Item, ItemState
+from batchctl.places import Places
 from batchctl.pool import ProcessorPool
 from batchctl.recorder import give_back, settle
 from batchctl.service import Service
@@ -142,10 +143,11 @@ class Worker:
         self._config = config
         self._plan = plan
         self._scope = plan.scope
-        self._member = Membership(store.engine, config.worker.lease, plan.concurrency, sorted(plan.scope.processors))
+        names, roots = sorted(plan.scope.processors), config.worker.roots
+        self._member = Membership(store.engine, config.worker.lease, plan.concurrency, names, roots)
         self._pool = ProcessorPool(config, self._member, plan.concurrency)
         self._hand = InHand(self._member.inflight, plan.concurrency, self._pool.of)
-        self._claimer = Claimer(store.engine, self._member.id)
+        self._claimer = Claimer(store.engine, self._member.id, self._places(config))
         self._contact = Contact(
             config.worker.lease if store.engine.leased else None,
             end_work=self._end_work,
@@ -166,6 +168,9 @@ class Worker:
         self._next_beat = 0.0
         self._next_news = 0.0
         self._deadline = math.inf if plan.max_time is None else time.monotonic() + plan.max_time
+
+    def _places(self, config: Config) -> Places:
+        return Places(hosts.here().name, config.worker.roots, shared=self._engine.leased).seen()
 
     def run(self) -> Ending:
         """Drain until the plan is fulfilled. Raises StoreError where the store stays unusable."""
@@ -219,14 +224,17 @@ class Worker:
             self._step(self._hand.collect(0.0, 0.0, _MOST), claim=False, back=self._hand.withdraw())
             self._pool.adopt(fresh.config, fresh.concurrency, self._hand.started)
             self._config, self._scope, self._hand.width = fresh.config, fresh.scope, fresh.concurrency
+            self._claimer.places = self._places(fresh.config)
             self._claimer.forget()
+            self._contact.keep(self._look_for_files)
             self._contact.keep(self._describe)
             self._dry_until = self._next_beat = 0.0
         self._ready("config_kept" if fresh is None else "config_reloaded")
 
     def _describe(self) -> None:
         with self._engine.write(shared=True) as tx:
-            self._member.describe(tx, self._hand.width, sorted(self._scope.processors))
+            names = sorted(self._scope.processors)
+            self._member.describe(tx, self._hand.width, names, self._config.worker.roots)
             mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=True)
 
     def _loop(self) -> Ending:
@@ -272,7 +280,25 @@ class Worker:
         if room:
             self._seen = seen
             self._dry_until = 0.0 if len(items) >= room or self._alone else time.monotonic() + self._pause()
-        self._hand.give(items)
+        here, away = self._claimer.sort_out(items)
+        self._hand.give(here)
+        if away:
+            self._leave_to_others(away)
+
+    def _leave_to_others(self, items: list[Item]) -> None:
+        """Their files are on other hosts: back they go, and the next claim looks behind them."""
+        self.tally.claimed -= len(items)
+        self._step([], claim=False, back=items)
+        self._contact.keep(lambda: self._pass_over(items))
+        self._dry_until = 0.0
+
+    def _pass_over(self, items: list[Item]) -> None:
+        with self._engine.read() as tx:
+            self._claimer.leave_alone(tx, items)
+
+    def _look_for_files(self) -> None:
+        with self._engine.read() as tx:
+            self._claimer.look_around(tx)
 
     def _commit(
         self, settled: list[Settled], broken: list[Ended], found: list[Keeping], room: int, now: int
@@ -371,7 +397,10 @@ class Worker:
 
     def _look_ahead(self) -> Ending | None:
         """Nothing in hand and nothing to claim: is the work done, or will there be more?"""
-        facts = self._contact.keep(self._facts)
+        facts, passed = self._contact.keep(self._facts)
+        if passed:
+            self._dry_until = 0.0
+            return None
         left = outlook.judge(facts, self._scope)
         if self._short and left is outlook.Left.WAIT and not self._plan.forever:
             raise _too_little_space(self._config.worker.min_free)
@@ -381,9 +410,11 @@ class Worker:
             return None
         return Ending.HELD if left is outlook.Left.HELD and not self._plan.no_wait else Ending.DRAINED
 
-    def _facts(self) -> outlook.Facts:
+    def _facts(self) -> tuple[outlook.Facts, bool]:
+        """(how things stand, whether there is something to claim after all)"""
         with self._engine.read() as tx:
-            return outlook.facts(tx)
+            elsewhere, passed = self._claimer.elsewhere(tx)
+            return replace(outlook.facts(tx), elsewhere=elsewhere), passed
 
     def _beat(self) -> None:
         """Look for orders; every second store progress; several times a lease show that we live and look around."""
@@ -414,6 +445,8 @@ class Worker:
         self._hand.cancel(lost if known else self._hand.numbers, hand_back=True)
         self._member.release(unknown)
         self._pool.sweep(self._hand.busy)
+        if self._claimer.places.judging:
+            self._contact.keep(self._look_for_files)
         self._short = shutil.disk_usage(self._engine.private_folder()).free < self._config.worker.min_free
         self._recover()
 

@@ -25,6 +25,7 @@ LAYERS = {
         "histogram",
         "hosts",
         "patterns",
+        "places",
         "urls",
         "reserve",
         "reserved",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -33,8 +34,9 @@ HTTP_TIMEOUT = 60.0
 _TUNING = ("timeout", "max_retries", "backoff")  # says nothing of what is done
 
 
-def worker(data: Mapping[str, Any]) -> WorkerConfig:
-    return WorkerConfig(**data)
+def worker(data: Mapping[str, Any], folder: Path) -> WorkerConfig:
+    roots = tuple(os.path.normpath(absolute(root, folder)) for root in data.get("roots", ()))
+    return WorkerConfig(**{**data, "roots": roots})
 
 
 def check(data: Mapping[str, Any]) -> CheckConfig:

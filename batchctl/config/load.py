@@ -195,7 +195,7 @@ class _Reader:
 
     def _config(self) -> Config:
         checked = self.checked
-        worker = _with_environment(build.worker(checked.get("worker", {})), self.environ)
+        worker = _with_environment(build.worker(checked.get("worker", {}), self.folder), self.environ)
         named = checked.get("store")
         store = build.store(named, self.folder) if named else str(locate.default_store(self.environ))
         return Config(

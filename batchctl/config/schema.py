@@ -248,6 +248,7 @@ WORKER = Object(
         "grace": Key(seconds(), "What running items get when the worker stops (30s)."),
         "max_crashes": Key(Number(least=1, most=100), "Deaths of a worker that an item may cause alone (3)."),
         "min_free": Key(bytes_(), "No claims while the disk has less (500MB)."),
+        "roots": Key(ListOf(Words(), single=True), "Folders whose files this host has (it looks for each file)."),
     }
 )
 NEVER = seconds("a duration such as 90d, or never", words=("never",))

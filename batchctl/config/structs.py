@@ -217,13 +217,17 @@ class ProcessorConfig:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """Seconds and bytes. `concurrency` is what BATCHCTL_CONCURRENCY says where it is set."""
+    """Seconds and bytes. `concurrency` is what BATCHCTL_CONCURRENCY says where it is set.
+
+    roots   absolute folders whose files this host has; none: every file that is there
+    """
 
     concurrency: int = 3
     lease: float = 60.0
     grace: float = 30.0
     max_crashes: int = 3
     min_free: int = 500_000_000
+    roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

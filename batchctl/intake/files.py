@@ -60,4 +60,4 @@ def files(
 
 def _incoming(candidate: Candidate, facts: Facts, position: int, where: str) -> Incoming:
     key = readable(candidate.key)
-    return Incoming(key, position, "{}", where, True, facts.as_json(), facts.sha256)
+    return Incoming(key, position, "{}", where, True, facts.as_json(), facts.sha256, folder=facts.folder)

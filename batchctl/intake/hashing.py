@@ -36,6 +36,11 @@ class Facts:
     sha256: str
     type: FileType
 
+    @property
+    def folder(self) -> str:
+        """Where it lies: the deepest folder whose path is UTF-8."""
+        return str(next(folder for folder in Path(self.path).parents if is_utf8(str(folder))))
+
     def as_json(self) -> str:
         """The JSON text that the store keeps; `raw` holds the bytes of a path that is not UTF-8."""
         facts: dict[str, str | int] = {

@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchctl import gcra
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.model import BatchKind, BatchRef, FileRef, Item
+from batchctl.places import Place, Places
 from batchctl.transitions import lanes, pacing
 from batchctl.transitions.common import event, open_group, wake
 from batchctl.transitions.turns import TURN, Passed, Portion, Want, portions
 
 _DUE = 1_000  # retries, and gates, that one claim may wake: the next takes the rest
+_LOOKED_AT = 10_000  # files of a batch in one look for one that is here
 INLINE = "inline:"
 
 
@@ -53,18 +55,84 @@ class Scope:
 
 @dataclass(slots=True)
 class Claimer:
-    """Claims for one worker; caches what does not change about the batches it has met."""
+    """Claims for one worker; caches what does not change about the batches it has met.
+
+    places      which files are here; what is not here is left to others
+    _elsewhere  batches none of whose files is here
+    _behind     batches of which some files are not here: those of its pending items up to this number
+    _away       suspects whose file is not here
+    """
 
     engine: Engine
     worker_id: str
+    places: Places = field(default_factory=lambda: Places(""))
     opens_at: float | None = None
     _passed: Passed = field(default_factory=Passed)
     _paces: Mapping[str, pacing.Pace] = field(default_factory=dict)
     _batches: dict[int, tuple[BatchRef, str, str | None]] = field(default_factory=dict)
+    _each: set[int] = field(default_factory=set)
+    _elsewhere: set[int] = field(default_factory=set)
+    _behind: dict[int, int] = field(default_factory=dict)
+    _away: set[int] = field(default_factory=set)
 
     def forget(self) -> None:
         """Something about batches has changed: read them anew."""
         self._batches.clear()
+
+    def look_around(self, tx: Tx) -> None:
+        """Files and folders come and go: find anew what is here."""
+        if not self.places.judging:
+            return
+        self.places = self.places.seen()
+        self._batches.clear()
+        self._each.clear()
+        self._elsewhere.clear()
+        self._away.clear()
+        for batch_no in list(self._behind):
+            self._behind[batch_no] = 0
+            self._search(tx, batch_no)
+
+    def sort_out(self, items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
+        """(those whose files are here or that need none, those that are to be given back and left to others)"""
+        if not self._each:
+            return list(items), []
+        here, away = list[Item](), list[Item]()
+        for item in items:
+            foreign = item.batch.no in self._each and item.file is not None and not self.places.file(item.file.path)
+            (away if foreign else here).append(item)
+        return here, away
+
+    def leave_alone(self, tx: Tx, items: Iterable[Item]) -> None:
+        """These have been given back: their files are on other hosts. Pass over what lies with them."""
+        for item in items:
+            if item.suspect:
+                self._away.add(item.number)
+            else:
+                self._search(tx, item.batch.no)
+
+    def elsewhere(self, tx: Tx) -> tuple[dict[int, int | None], bool]:
+        """Where nothing is left to claim: how many items of a batch wait for other hosts (None: all that are not
+        final), and whether one that is here was passed over and may be claimed now."""
+        found: dict[int, int | None] = dict.fromkeys(self._elsewhere)
+        earlier = False
+        for batch_no, before in list(self._behind.items()):
+            self._behind[batch_no] = 0
+            if not self._search(tx, batch_no):
+                found[batch_no] = tx.value("count_pending", {"no": batch_no})
+            earlier = earlier or self._behind[batch_no] < before
+        return found, earlier
+
+    def _search(self, tx: Tx, batch_no: int) -> bool:
+        """Go on to the next pending item of the batch whose file is here. False where there is none."""
+        while True:
+            after = self._behind.setdefault(batch_no, 0)
+            rows = tx.all("pending_files", {"no": batch_no, "after": after, "limit": _LOOKED_AT})
+            for number, file in rows:
+                if file is None or self.places.file(file_ref(file).path):
+                    return True
+                self._behind[batch_no] = number
+            if len(rows) < _LOOKED_AT:
+                return False
 
     def claim(self, tx: Tx, scope: Scope, limit: int, now: int, free: int | None = None) -> list[Item]:
         """At most `limit` items that are due, none of them a suspect; of processors with lanes or a rate at most
@@ -77,8 +145,10 @@ class Claimer:
         begun: set[int] = set()
         claimed: dict[str, list[Row]] = {}
         unmarked: list[tuple[Portion, int]] = []
-        self._passed = Passed()
+        self._passed = Passed(set(self._elsewhere))
         for asked in portions(tx, scope.batch_nos, scope.organization, want, self._passed) if limit > 0 else ():
+            if self.places.judging and self._pass_over(tx, [portion.batch_no for portion in asked]):
+                continue
             taken = self._take(tx, asked, now)
             for portion, found in taken:
                 want.less(portion.processor, len(found))
@@ -125,7 +195,7 @@ class Claimer:
     @property
     def contended(self) -> bool:
         """The last claim passed over items that others were about to claim: what becomes of them is known soon."""
-        return bool(self._passed.groups)
+        return not self._passed.groups <= self._elsewhere.union(self._behind)
 
     def claim_suspect(self, tx: Tx, scope: Scope, now: int) -> Item | None:
         """One item in whose hands a worker died; the caller has nothing else in hand."""
@@ -154,7 +224,9 @@ class Claimer:
         rows = tx.all("open_suspects")
         rooms = self._rooms(tx, scope, now, 1) if rows else {}
         for number, processor, organization, batch_no, started in rows:
-            if scope.covers(batch_no, processor, organization) and rooms.get(processor, 0):
+            if number in self._away or not scope.covers(batch_no, processor, organization):
+                continue
+            if rooms.get(processor, 0) and not (self.places.judging and self._pass_over(tx, [batch_no])):
                 yield number, batch_no, bool(started), processor
 
     def _rooms(self, tx: Tx, scope: Scope, now: int, free: int) -> dict[str, int]:
@@ -176,7 +248,7 @@ class Claimer:
 
     def _take(self, tx: Tx, asked: Sequence[Portion], now: int) -> list[tuple[Portion, list[Row]]]:
         """What each of them gave. `_mark` has to follow."""
-        groups = json.dumps([portion.batch_no for portion in asked])
+        groups = json.dumps([(portion.batch_no, self._behind.get(portion.batch_no, 0)) for portion in asked])
         limit = asked[0].wanted
         found: dict[int, list[Row]] = {}
         for row in tx.all("claim_items", {"worker_id": self.worker_id, "now": now, "groups": groups, "limit": limit}):
@@ -189,7 +261,7 @@ class Claimer:
             return
         tx.value("lock_turns")
         for portion, count in taken:
-            if count < portion.wanted and not tx.run("group_is_empty", {"batch_no": portion.batch_no}):
+            if count < portion.wanted and not self._is_empty(tx, portion.batch_no):
                 self._passed.groups.add(portion.batch_no)
         moves = [
             {"priority": portion.priority, "organization": portion.organization, "count": count, "grace": TURN}
@@ -197,6 +269,18 @@ class Claimer:
             if count
         ]
         tx.many("advance_turn", moves)
+
+    def _is_empty(self, tx: Tx, batch_no: int) -> bool:
+        """Mark the group where nothing in it is pending, not even for others."""
+        return batch_no not in self._behind and tx.run("group_is_empty", {"batch_no": batch_no}) > 0
+
+    def _pass_over(self, tx: Tx, batch_nos: Sequence[int]) -> bool:
+        """Whether one of these was found to have no file here; then all of them are left alone for now."""
+        if unknown := set(batch_nos).difference(self._batches):
+            self._meet(tx, unknown)
+        found = self._elsewhere.intersection(batch_nos)
+        self._passed.groups |= found
+        return bool(found)
 
     def _items(self, tx: Tx, rows: Sequence[Row], starts: Mapping[int, int]) -> list[Item]:
         if not rows:
@@ -231,9 +315,12 @@ class Claimer:
 
     def _meet(self, tx: Tx, batch_nos: set[int]) -> None:
         for row in tx.all("batch_refs", {"nos": json.dumps(sorted(batch_nos))}):
-            number, name, organization, user, kind, created_at, total, processor, definition, batch_no = row
+            number, name, organization, user, kind, created_at, total, processor, definition, batch_no = row[:10]
             ref = BatchRef(number, name, organization or None, user, BatchKind(kind), created_at, total, batch_no)
             self._batches[batch_no] = (ref, processor, definition)
+            place = self.places.batch(*row[10:])
+            if place is not Place.HERE:
+                (self._each if place is Place.EACH else self._elsewhere).add(batch_no)
 
 
 def file_ref(text: str) -> FileRef:

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from batchctl import hosts
 from batchctl.engines.again import again as tries_again
 from batchctl.engines.base import Engine, Presence, Row, Tx
 from batchctl.errors import DuplicateBatch, StoreError
 from batchctl.model import Incoming, NewBatch
+from batchctl.places import common
 from batchctl.transitions import lanes
 from batchctl.transitions.common import event, open_group
 from batchctl.transitions.deleting import delete_batch
@@ -52,6 +54,7 @@ class _Part:
 
     no: int
     total: int = 0
+    folder: str | None = None
 
 
 @dataclass(slots=True)
@@ -174,6 +177,7 @@ class Loading:
             "loader": self._loader,
             "explicit_keys": int(explicit),
             "not_before": new.not_before,
+            "host": hosts.here().name,
             "now": self.engine.now(),
         }
         tx.run("ensure_processor", {"processor": new.processor})
@@ -200,6 +204,8 @@ class Loading:
             [(number, item.payload, item.file) for number, item in zip(numbers, stored, strict=True)],
         )
         part.total += inserted
+        for folder in {item.folder for item in items if item.folder is not None}:
+            part.folder = common(part.folder, folder)
         self._explicit = self._explicit and items[0].explicit_key
         self._memory.note(tx, zip(numbers, stored, strict=True))
         return duplicates
@@ -380,7 +386,8 @@ class Loading:
         for number, part in enumerate(part for part in self._parts if part.total):
             key = self.new.idempotency_key if number == 0 else None
             most = failure_limit(self.new.max_failures, part.total)
-            row = {"no": part.no, "failure_limit": most, "total": part.total, "explicit_keys": int(self._explicit)}
+            row: dict[str, object] = {"no": part.no, "total": part.total, "explicit_keys": int(self._explicit)}
+            row |= {"failure_limit": most, "folder": part.folder}
             request = self._request_hash(content_hash) if key else None
             hashes = {"content_hash": content_hash, "request_hash": request, "idempotency_key": key}
             if not tx.run("publish_batch", row | hashes | {"loader": self._loader}):

@@ -59,14 +59,15 @@ SET turn = greatest(turn, (SELECT max(o.turn) FROM turns o WHERE o.priority = :p
 WHERE priority = :priority AND organization = :organization
 
 -- name: claim_items
--- Of each group at most :limit. What another transaction holds at this moment is left to it: nobody waits for items.
+-- Of each group, a pair (batch, item), at most :limit, of those that come after the item. What another transaction holds at this moment is left to it: nobody waits for items.
 UPDATE items
 SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
 WHERE id = ANY (ARRAY(
-    SELECT f.id FROM json_array_elements_text(:groups::json) AS j (value)
+    SELECT f.id FROM json_array_elements(:groups::json) AS j (value)
     CROSS JOIN LATERAL (
         SELECT i.id FROM items i
-        WHERE i.batch_no = j.value::bigint AND i.state = 'pending' AND i.suspect = 0
+        WHERE i.batch_no = (j.value ->> 0)::bigint AND i.id > (j.value ->> 1)::bigint
+          AND i.state = 'pending' AND i.suspect = 0
         ORDER BY i.id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) f))
 RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect, lane_no, lane
 
@@ -105,8 +106,16 @@ SELECT item_id, payload, file, idempotency_key
 FROM item_data WHERE item_id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json)))
 
 -- name: batch_refs
-SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition, no
+SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition, no, host, folder
 FROM batches WHERE no = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:nos::json)))
+
+-- name: pending_files
+SELECT i.id, d.file FROM items i JOIN item_data d ON d.item_id = i.id
+WHERE i.batch_no = :no AND i.state = 'pending' AND i.suspect = 0 AND i.id > :after
+ORDER BY i.id LIMIT :limit
+
+-- name: count_pending
+SELECT count(*) FROM items WHERE batch_no = :no AND state = 'pending' AND suspect = 0
 
 -- name: held_of_processor
 SELECT count(*) FROM items i JOIN batches b ON b.no = i.batch_no

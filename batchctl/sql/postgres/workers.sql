@@ -1,14 +1,14 @@
 -- name: insert_worker
 INSERT INTO workers (id, host, boot_id, pid_namespace, pid, pid_started, command, concurrency, processors, lease_ms,
-                     started_at, seen_at, seen_monotonic)
+                     roots, started_at, seen_at, seen_monotonic)
 VALUES (:id, :host, :boot_id, :pid_namespace, :pid, :pid_started, :command, :concurrency, :processors, :lease_ms,
-        :now, :now, :monotonic)
+        :roots, :now, :now, :monotonic)
 
 -- name: heartbeat
 UPDATE workers SET seen_at = :now, seen_monotonic = :monotonic WHERE id = :id
 
 -- name: describe_worker
-UPDATE workers SET concurrency = :concurrency, processors = :processors WHERE id = :id
+UPDATE workers SET concurrency = :concurrency, processors = :processors, roots = :roots WHERE id = :id
 
 -- name: delete_worker
 DELETE FROM workers WHERE id = :id

@@ -45,7 +45,12 @@ WHERE g.gate IS NULL AND g.empty = 0
 ORDER BY g.priority, t.turn, g.batch_no
 
 -- name: close_turn
-UPDATE turns SET ready = 0 WHERE processor = :processor AND priority = :priority AND organization = :organization
+-- A group may be open whose files are on other hosts.
+UPDATE turns SET ready = 0
+WHERE processor = :processor AND priority = :priority AND organization = :organization
+  AND NOT EXISTS (SELECT 1 FROM ready_groups g
+                  WHERE g.processor = :processor AND g.priority = :priority AND g.organization = :organization
+                    AND g.gate IS NULL AND g.empty = 0)
 
 -- name: advance_turn
 UPDATE turns
@@ -53,17 +58,18 @@ SET turn = max(turn, (SELECT max(o.turn) FROM turns o WHERE o.priority = :priori
 WHERE priority = :priority AND organization = :organization
 
 -- name: claim_items
--- Of each group at most :limit.
-WITH wanted (batch_no, last) AS MATERIALIZED (
-    SELECT j.value, coalesce(
-        (SELECT i.id FROM items i WHERE i.batch_no = j.value AND i.state = 'pending' AND i.suspect = 0
+-- Of each group, a pair (batch, item), at most :limit, of those that come after the item.
+WITH wanted (batch_no, after, last) AS MATERIALIZED (
+    SELECT j.value ->> 0, j.value ->> 1, coalesce(
+        (SELECT i.id FROM items i
+         WHERE i.batch_no = j.value ->> 0 AND i.state = 'pending' AND i.suspect = 0 AND i.id > j.value ->> 1
          ORDER BY i.id LIMIT 1 OFFSET :limit - 1), 9223372036854775807)
     FROM json_each(:groups) j)
 UPDATE items
 SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
 WHERE id IN (
     SELECT i.id FROM wanted g CROSS JOIN items i ON i.batch_no = g.batch_no
-    WHERE i.state = 'pending' AND i.suspect = 0 AND i.id <= g.last)
+    WHERE i.state = 'pending' AND i.suspect = 0 AND i.id > g.after AND i.id <= g.last)
 RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect, lane_no, lane
 
 -- name: claim_item
@@ -93,8 +99,16 @@ SELECT item_id, payload, file, idempotency_key
 FROM item_data WHERE item_id IN (SELECT value FROM json_each(:ids))
 
 -- name: batch_refs
-SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition, no
+SELECT id, name, organization, submitter, kind, created_at, total_items, processor, definition, no, host, folder
 FROM batches WHERE no IN (SELECT value FROM json_each(:nos))
+
+-- name: pending_files
+SELECT i.id, d.file FROM items i CROSS JOIN item_data d ON d.item_id = i.id
+WHERE i.batch_no = :no AND i.state = 'pending' AND i.suspect = 0 AND i.id > :after
+ORDER BY i.id LIMIT :limit
+
+-- name: count_pending
+SELECT count(*) FROM items WHERE batch_no = :no AND state = 'pending' AND suspect = 0
 
 -- name: held_of_processor
 SELECT count(*) FROM items i INDEXED BY items_held CROSS JOIN batches b ON b.no = i.batch_no

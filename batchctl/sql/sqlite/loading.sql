@@ -3,9 +3,9 @@ SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'items'), 0) + 1
 
 -- name: insert_batch
 INSERT INTO batches (id, name, group_name, kind, processor, definition, organization, submitter, priority, status,
-                     loader, explicit_keys, not_before, created_at)
+                     loader, explicit_keys, not_before, host, created_at)
 VALUES (:id, :name, :group_name, :kind, :processor, :definition, :organization, :submitter, :priority, 'loading',
-        :loader, :explicit_keys, :not_before, :now)
+        :loader, :explicit_keys, :not_before, :host, :now)
 RETURNING no
 
 -- name: insert_items
@@ -97,7 +97,7 @@ ORDER BY no
 UPDATE batches
 SET status = 'pending', loader = NULL, total_items = :total, explicit_keys = :explicit_keys,
     content_hash = :content_hash, request_hash = :request_hash, idempotency_key = :idempotency_key,
-    failure_limit = :failure_limit
+    failure_limit = :failure_limit, folder = :folder
 WHERE no = :no AND status = 'loading' AND loader = :loader
 
 -- name: delete_batch_row
