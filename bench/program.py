@@ -40,10 +40,10 @@ class Program:
 
     folder: Path
 
-    def configure(self, processors: str) -> None:
+    def configure(self, processors: str, *, store: str = "queue.db") -> None:
         """Write the config; `processors` is the YAML below `processors:`, indented by two."""
         path = self.folder / "batchctl.yaml"
-        path.write_text(f"store: queue.db\nprocessors:\n{processors}", encoding="utf-8")
+        path.write_text(f'store: "{store}"\nprocessors:\n{processors}', encoding="utf-8")
         path.chmod(0o600)
         (self.folder / "handlers.py").write_text(HANDLERS, encoding="utf-8")
 

@@ -156,7 +156,7 @@ class Cluster:
         import psycopg
 
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(sql)  # type: ignore[call-overload]
+            connection.execute(sql)
 
     def _template(self) -> str:
         return _template(self)
