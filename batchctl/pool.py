@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from batchctl import hosts
 from batchctl.config import Config, ProcessorConfig, StepsSpec, inline
+from batchctl.masking import Masker
 from batchctl.membership import Membership
 from batchctl.model import Item, StepPath, StepTry
 from batchctl.processors import make
@@ -36,6 +38,14 @@ class ProcessorPool:
         self._retired += self._made.values()
         for known in (self._made, self._configs, self._policies):
             known.clear()
+
+    @property
+    def secrets(self) -> Mapping[str, Any]:
+        return self._config.secrets
+
+    @property
+    def masker(self) -> Masker:
+        return self._config.masker
 
     def of(self, item: Item) -> Processor:
         key = (item.processor, item.definition)

@@ -27,6 +27,7 @@ from batchctl.places import Places
 from batchctl.pool import ProcessorPool
 from batchctl.recorder import give_back, settle
 from batchctl.service import Service
+from batchctl.sinks import Delivery, Parcel, portions
 from batchctl.store import Claimer, Scope, Store
 from batchctl.transitions import bulk, steps
 from batchctl.transitions.processors import break_processor, mend_changed
@@ -148,6 +149,7 @@ class Worker:
         self._pool = ProcessorPool(config, self._member, plan.concurrency)
         self._hand = InHand(self._member.inflight, plan.concurrency, self._pool.of)
         self._claimer = Claimer(store.engine, self._member.id, self._places(config))
+        self._delivery = Delivery(store.engine, self._member.id, self._pool)
         self._contact = Contact(
             config.worker.lease if store.engine.leased else None,
             end_work=self._end_work,
@@ -262,13 +264,16 @@ class Worker:
         found = self._hand.keepings()
         if not ended and not back and not found and (not room or self._is_dry()):
             return
+        *first, parcels = portions(self._delivery.pack(ended))
+        for part in first:
+            self._step([parcel.ended for parcel in part], claim=False)
         now = self._engine.now()
-        settled = [settle(one, self._pool.policy(one.item, one.step)) for one in ended]
+        settled = [settle(one.ended, self._pool.policy(one.ended.item, one.ended.step)) for one in parcels]
         settled += [give_back(item, now) for item in back or ()]
-        broken = [one for one in ended if isinstance(one.outcome, Broken)]
         seen = self._engine.changed()  # before: a commit of others after it must not be missed
-        recorded, items = self._commit(settled, broken, found, room, now)
+        ended, recorded, items = self._commit(parcels, settled, found, room, now)
         self._hand.recorded(ended)
+        broken = [one for one in ended if isinstance(one.outcome, Broken)]
         for one in found:  # no step begins once we are to stop
             one.then(one.item.number in self._kept and self.signal is None)
         self._note(ended, recorded)
@@ -301,42 +306,47 @@ class Worker:
             self._claimer.look_around(tx)
 
     def _commit(
-        self, settled: list[Settled], broken: list[Ended], found: list[Keeping], room: int, now: int
-    ) -> tuple[list[Settled], list[Item]]:
+        self, parcels: list[Parcel], settled: list[Settled], found: list[Keeping], room: int, now: int
+    ) -> tuple[list[Ended], list[Settled], list[Item]]:
         """One transaction, or two where the engine wants that. Outcomes are precious: while the disk is full or the
-        store locked, try for a while."""
-        stored: list[Settled] | None = None
+        store locked, try for a while. Returns the ends as they are now, what was still ours, and what was claimed."""
+        stored: tuple[list[Ended], list[Settled]] | None = None
 
-        def commit() -> tuple[list[Settled], list[Item]]:
+        def commit() -> tuple[list[Ended], list[Settled], list[Item]]:
             nonlocal stored
-            with self._engine.write(shared=True) as tx:
-                recorded = self._record(tx, settled, broken, found, now) if stored is None else stored
+            with self._delivery.open(parcels if stored is None else ()), self._engine.write(shared=True) as tx:
+                done = self._record(tx, parcels, settled, found, now) if stored is None else stored
                 if settled and room and stored is None and tx.part():
-                    stored = recorded
-                return recorded, self._with_steps(tx, self._claim(tx, room, now)) if room else []
+                    stored = done
+                return *done, self._with_steps(tx, self._claim(tx, room, now)) if room else []
 
         give_up = time.monotonic() + _STUBBORN
         while True:
             try:
-                recorded, items = self._contact.keep(commit)
+                ended, recorded, items = self._contact.keep(commit)
                 self.tally.claimed += len(items)
-                return recorded, items
+                return ended, recorded, items
             except (StoreLocked, StoreFull):
                 if not (settled or found) or time.monotonic() > give_up or self._hurry > 1:
                     raise
                 time.sleep(1.0)
 
     def _record(
-        self, tx: Tx, settled: list[Settled], broken: list[Ended], found: list[Keeping], now: int
-    ) -> list[Settled]:
+        self, tx: Tx, parcels: list[Parcel], settled: list[Settled], found: list[Keeping], now: int
+    ) -> tuple[list[Ended], list[Settled]]:
         finds = [(one.item.number, one.item.claim_no, one.kept) for one in found]
         self._kept = steps.keep(tx, self._member.id, finds)
+        ended = self._delivery.deliver(tx, parcels)
+        changed = {n: one for n, one in enumerate(ended) if one is not parcels[n].ended}
+        if changed:
+            again = {n: settle(one, self._pool.policy(one.item, one.step)) for n, one in changed.items()}
+            settled = [again.get(n, one) for n, one in enumerate(settled)]
         recorded = record(tx, self._member.id, settled, now)
-        for one in broken:
-            assert isinstance(one.outcome, Broken)
-            fingerprint = self._pool.fingerprint(one.item)
-            break_processor(tx, one.item.processor, one.outcome.error, fingerprint, now)
-        return recorded
+        for one in ended:
+            if isinstance(one.outcome, Broken):
+                fingerprint = self._pool.fingerprint(one.item)
+                break_processor(tx, one.item.processor, one.outcome.error, fingerprint, now)
+        return ended, recorded
 
     def _claim(self, tx: Tx, room: int, now: int) -> list[Item]:
         if not len(self._hand) and self._suspects:
@@ -541,6 +551,7 @@ class Worker:
         self._pool.close()
         ended = self._hand.collect(0.0, 0.0, 1 << 30)
         self._step(ended, claim=False, back=back)
+        self._delivery.close()
 
 
 def _tell(ended: list[Ended], recorded: list[Settled]) -> None:

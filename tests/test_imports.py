@@ -47,6 +47,7 @@ LAYERS = {
         "membership",
         "notify",
         "outlook",
+        "sinks",
         "recovery",
         "metrics",
         "orphans",

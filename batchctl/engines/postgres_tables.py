@@ -145,20 +145,20 @@ def _text(value: Any, kind: str) -> str | None:
         return json.dumps(value)
     match value:
         case str():
-            _encodable(value)
-            return value
+            return _encodable(value)
         case bool():
             return "true" if value else "false"
         case int() | float():
             return repr(value)
         case _:
-            return json.dumps(value, ensure_ascii=False)
+            return _encodable(json.dumps(value, ensure_ascii=False))
 
 
-def _encodable(text: str) -> None:
+def _encodable(text: str) -> str:
     if "\0" in text:
         raise Misfit("a text holds a NUL character, which PostgreSQL can't store")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise Misfit("a text holds half a character (a lone surrogate), which no database stores") from None
+    return text

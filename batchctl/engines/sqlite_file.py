@@ -46,7 +46,7 @@ class SqliteFile:
 
     def begin(self) -> None:
         with self._translated():
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("BEGIN EXCLUSIVE")  # a reader must not hold up the commit
 
     def commit(self) -> None:
         """On disk when this returns."""
