@@ -13,7 +13,8 @@ BatchctlError
     ├── StoreReadOnly
     ├── StoreFull
     ├── StoreCorrupt
-    └── StoreTooNew
+    ├── StoreTooNew
+    └── StoreTooOld
 """
 
 from __future__ import annotations
@@ -98,3 +99,7 @@ class StoreCorrupt(StoreError):
 
 class StoreTooNew(StoreError):
     """The store was made by a newer version of batchctl."""
+
+
+class StoreTooOld(StoreError):
+    """The store was made by an older version of batchctl, and is not brought forward by itself."""

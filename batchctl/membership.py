@@ -87,7 +87,9 @@ class Membership:
         )
 
     def beat(self, tx: Tx) -> bool:
-        """Show that we live. False where somebody has declared us dead; then we are entered anew."""
+        """Show that we live. False where somebody has declared us dead; then we are entered anew. Raises StoreTooNew
+        where a newer program has upgraded the store: what we know of it may be wrong now."""
+        self._engine.check_version()
         if tx.run("heartbeat", {"id": self.id, "now": self._engine.now(), "monotonic": hosts.monotonic_ms()}):
             return True
         self._insert(tx)

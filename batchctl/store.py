@@ -18,11 +18,14 @@ from batchctl.transitions.loading import CHUNK, Duplicate, Loaded, Loading
 __all__ = ["CHUNK", "EVERYTHING", "UNSET", "Claimer", "Duplicate", "Loaded", "Loading", "Scope", "Store"]
 
 
-def open_engine(url: str, *, create: bool) -> Engine:
-    """The engine for a path or URL. Raises StoreMissing where there is no store and `create` is False."""
+def open_engine(url: str, *, create: bool, upgrade: bool = False) -> Engine:
+    """The engine for a path or URL. Raises StoreMissing where there is no store and `create` is False.
+
+    upgrade   bring a store on a server forward, too; a file is brought forward whenever it is opened
+    """
     scheme, separator, rest = url.partition("://")
     if separator and scheme in ("postgres", "postgresql"):
-        return _open_postgres(url, create=create)
+        return _open_postgres(url, create=create, upgrade=upgrade)
     if separator and scheme != "sqlite":
         raise UsageError(f"{scheme}: no such kind of store", hint="name a file or a postgresql:// URL as the store")
     from batchctl.engines.sqlite import SqliteEngine
@@ -33,7 +36,7 @@ def open_engine(url: str, *, create: bool) -> Engine:
     return SqliteEngine(path.absolute(), create=create)
 
 
-def _open_postgres(url: str, *, create: bool) -> Engine:
+def _open_postgres(url: str, *, create: bool, upgrade: bool) -> Engine:
     try:
         from batchctl.engines.postgres import PostgresEngine
     except ImportError as error:
@@ -43,7 +46,7 @@ def _open_postgres(url: str, *, create: bool) -> Engine:
             "a store on PostgreSQL needs psycopg, which is not installed",
             hint="pip install 'batchctl[postgres]'",
         ) from error
-    return PostgresEngine(url, create=create)
+    return PostgresEngine(url, create=create, upgrade=upgrade)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def help_of(*command: str) -> str:
     return out.read() if code == 0 else ""
 
 
-GROUPS = {"enqueue", "config", "notify"}
+GROUPS = {"enqueue", "config", "notify", "store"}
 GLOBALS_WITH_VALUE = {"--config", "--store", "--org", "--user"}
 
 

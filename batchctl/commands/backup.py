@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ def backup(
     target = Path(os.path.realpath(file))
     _refuse(target, shared.target(), force=force)
     began = time.monotonic()
-    with _writing(target, file) as part, _progress() as progress:
+    with _writing(target, file) as part, console.far("copying") as progress:
         store.engine.upkeep().backup(part, progress)
         part.chmod(0o600)
         size = part.stat().st_size
@@ -92,38 +91,3 @@ def _sync(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-class _Told:
-    """How far the copy is, on a terminal that shows it."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def __call__(self, done: int, everything: int) -> None:
-        now = time.monotonic()
-        if everything and now >= self._next:
-            self._next = now + 0.2
-            sys.stderr.write(f"\rcopying {100 * done // everything}%")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[_Told]:
-    told = _Told() if console.fancy(sys.stderr) and not console.settings.quiet else _Silent()
-    try:
-        yield told
-    finally:
-        told.end()
-
-
-class _Silent(_Told):
-    def __call__(self, done: int, everything: int) -> None:
-        """Nobody looks."""
-
-    def end(self) -> None:
-        """Nothing was shown."""

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "config": ("config", "Set up", "Check, show or describe the config"),
     "schedule": ("schedule", "Set up", "The systemd units or crontab line that run check"),
     "doctor": ("doctor", "Set up", "Look whether all is well, and how to mend what is not"),
+    "store": ("store", "Set up", "Copy the store to another one, upgrade it, set up its roles"),
     "enqueue": ("enqueue", "Work", "Put files or orders into the queue"),
     "try": ("try_", "Work", "Do one item now and show everything; stores nothing"),
     "run": ("run", "Work", "Drain the queue"),

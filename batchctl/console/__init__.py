@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from batchctl.console.far import far
 from batchctl.console.settings import (
     Settings,
     fancy,
@@ -24,7 +25,7 @@ from batchctl.errors import BatchctlError
 from batchctl.journal import ERROR, INFO, WARNING, Level, prefix
 
 __all__ = [
-    "Column", "Settings", "ask", "emit_json", "error", "facts", "fancy", "interactive", "is_terminal",
+    "Column", "Settings", "ask", "emit_json", "error", "facts", "fancy", "far", "interactive", "is_terminal",
     "json_text", "make_safe_streams", "note", "number", "out", "percent", "plural", "prose", "raw", "raw_bytes",
     "remaining", "reset", "safe", "settings", "shorten", "span", "state_style", "table", "title", "warn",
     "when", "width",

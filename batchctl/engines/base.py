@@ -90,12 +90,20 @@ class Upkeep(Protocol):
         """A consistent, verified copy at `target`, an empty file; `progress` is told (done, all).
         Raises StoreCorrupt, StoreFull or StoreError."""
 
+    def roles(self, prefix: str, rows: bool | None, tenants: Sequence[str]) -> str:
+        """SQL that makes roles with no more rights than each needs: owner, worker, reader. `rows`: readers see the rows
+        of their organizations alone (None: as it is now); each of `tenants` gets a reader of its own.
+        Raises UsageError where the database knows no roles."""
+
 
 class Engine(Protocol):
     """A database that holds a queue. One thread at a time, unless a method says otherwise."""
 
     leased: bool
     """Whether workers of other hosts may share it, which know of each other by heartbeats alone."""
+
+    version_before: int | None
+    """The store's version when it was opened, before it was brought forward; None: it was made then."""
 
     poll: float
     """Seconds between looks at `changed` of a process that has nothing else to do."""
@@ -147,6 +155,9 @@ class Engine(Protocol):
 
     def upkeep(self) -> Upkeep:
         """Size, space and copies of the whole store."""
+
+    def check_version(self) -> None:
+        """Raises StoreTooNew where a newer program has brought the store forward since it was opened."""
 
     def transfer(self) -> Transfer:
         """All that it holds as plain tables, to be carried over to another store."""

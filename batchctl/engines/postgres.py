@@ -23,7 +23,7 @@ from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Row
 from batchctl.engines.postgres_connection import Connection, Session
 from batchctl.engines.postgres_errors import shown, translated
-from batchctl.engines.postgres_migrations import migrate
+from batchctl.engines.postgres_migrations import check_version, migrate
 from batchctl.engines.postgres_transfer import PostgresTransfer
 from batchctl.engines.postgres_tx import PostgresTx
 from batchctl.engines.postgres_upkeep import PostgresUpkeep
@@ -75,8 +75,10 @@ class PostgresEngine:
     leased = True
     poll = 0.05
 
-    def __init__(self, url: str, *, create: bool = False, readonly: bool = False) -> None:
+    def __init__(self, url: str, *, create: bool = False, readonly: bool = False, upgrade: bool = False) -> None:
         self.url = url
+        self.version_before: int | None = None
+        self._upgrade = upgrade
         self._readonly = readonly
         self._create = create
         self._offset: int | None = None
@@ -103,7 +105,7 @@ class PostgresEngine:
                     f"{shown(self.url)}: the database's encoding is {row[0]}, and a store needs UTF8",
                     hint="create a database with `createdb --encoding=UTF8 --template=template0`",
                 )
-            migrate(connection, self.url, create=self._create, readonly=self._readonly)
+            self.version_before = migrate(connection, self.url, create=self._create, upgrade=self._upgrade)
             self._known = True
         if not self._readonly:
             connection.execute(_LISTEN)
@@ -277,6 +279,10 @@ class PostgresEngine:
     def _hear(self, note: psycopg.Notify) -> None:
         connection = self._session.current
         self._heard += connection is None or note.pid != connection.info.backend_pid
+
+    def check_version(self) -> None:
+        with translated(self.url):
+            check_version(self._session.get(), self.url)
 
     def reader(self) -> Engine:
         return PostgresEngine(self.url, readonly=True)

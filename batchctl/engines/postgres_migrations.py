@@ -6,8 +6,8 @@ import psycopg
 
 from batchctl.engines.postgres_connection import Connection
 from batchctl.engines.postgres_errors import shown
-from batchctl.engines.statements import migrations
-from batchctl.errors import StoreCorrupt, StoreMissing, StoreTooNew
+from batchctl.engines.statements import migrations, overtaken
+from batchctl.errors import StoreCorrupt, StoreMissing, StoreTooNew, StoreTooOld
 
 _VERSIONS = """CREATE TABLE store_migrations (
     number          INTEGER PRIMARY KEY,
@@ -17,9 +17,17 @@ _VERSIONS = """CREATE TABLE store_migrations (
 _LOCK = "SELECT pg_advisory_xact_lock(1650553955, 0)"  # the first number is "batc"
 
 
-def migrate(connection: Connection, url: str, *, create: bool, readonly: bool) -> None:
-    """Raises StoreMissing where there is no store and `create` is False, StoreTooNew where it is newer than we are,
-    StoreCorrupt where the database belongs to something else."""
+_STORE_LOCK = "SELECT pg_advisory_xact_lock(1650553955, 1)"  # nobody writes meanwhile
+
+
+def migrate(connection: Connection, url: str, *, create: bool, upgrade: bool) -> int | None:
+    """Returns the version that was there before; None: there was no store.
+
+    A store is made with `create` alone, and brought forward with `upgrade` alone: programs of other hosts may be older
+    than we are. Raises StoreMissing where there is no store and `create` is False, StoreTooNew where it is newer than
+    we are, StoreTooOld where it is older and `upgrade` is False, StoreCorrupt where the database belongs to something
+    else.
+    """
     known = migrations("postgres")
     newest = known[-1][0]
     have = _version(connection)
@@ -30,12 +38,26 @@ def migrate(connection: Connection, url: str, *, create: bool, readonly: bool) -
             f"{shown(url)}: made by a newer batchctl (store version {have}, this one knows {newest})",
             hint="upgrade batchctl on this machine",
         )
-    if have == newest or readonly:
-        return
+    if have == newest:
+        return have
+    if have is not None and not upgrade:
+        raise StoreTooOld(
+            f"{shown(url)}: made by an older batchctl (store version {have}, this one works with {newest})",
+            hint="run `batchctl store upgrade` once, as the owner of its tables; older programs then stop",
+        )
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
         connection.execute(_LOCK)
+        connection.execute(_STORE_LOCK)
         _apply(connection, url, known)
+    return have
+
+
+def check_version(connection: Connection, url: str) -> None:
+    """Raises StoreTooNew where a newer program has brought the store forward since we opened it."""
+    known, have = migrations("postgres")[-1][0], _version(connection)
+    if have is not None and have > known:
+        raise overtaken(shown(url), have, known)
 
 
 def _version(connection: Connection) -> int | None:

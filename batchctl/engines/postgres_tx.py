@@ -27,6 +27,7 @@ class PostgresTx:
         self.tables: Tables = PostgresTables(connection)
         self._get = connection
         self._part = part
+        self._copies: bool | None = None
         self._statements = compiled()
 
     def _execute(self, name: str, params: Params) -> psycopg.Cursor[Row]:
@@ -79,7 +80,8 @@ class PostgresTx:
         if not rows:
             return 0
         statement = self._statements[name]
-        if statement.copy is None or (statement.may_conflict and len(rows) < _FEW):
+        few = statement.may_conflict and len(rows) < _FEW
+        if statement.copy is None or few or not self._may_copy():
             return self._insert(name, rows)
         if not statement.may_conflict:
             return self._copy(statement.copy, rows)
@@ -88,6 +90,13 @@ class PostgresTx:
                 return self._copy(statement.copy, rows)
         except (psycopg.errors.UniqueViolation, psycopg.DataError):
             return self._insert(name, rows)
+
+    def _may_copy(self) -> bool:
+        """COPY is refused to roles that have policies to obey (`store roles --rls`)."""
+        if self._copies is None:
+            row = self._get().execute("SELECT row_security_active('items')").fetchone()
+            self._copies = not (row and row[0])
+        return self._copies
 
     def _insert(self, name: str, rows: Sequence[Sequence[Any]]) -> int:
         columns = [list(column) for column in zip(*rows, strict=True)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from batchctl.engines import postgres_roles
 from batchctl.engines.postgres_connection import Connection
 from batchctl.engines.postgres_errors import shown, translated
 from batchctl.errors import StoreError, UsageError
@@ -57,6 +58,10 @@ class PostgresUpkeep:
         )  # arguments are seen by all
         self._call([program, "--format=custom", f"--file={target}", "--dbname", make_conninfo(**where)], environment)
         self._call([str(Path(program).with_name("pg_restore")), "--list", str(target)], environment)
+
+    def roles(self, prefix: str, rows: bool | None, tenants: Sequence[str]) -> str:
+        with translated(self._url):
+            return postgres_roles.roles(self._connection(), postgres_roles.Wanted(prefix, rows, tenants))
 
     def _call(self, command: list[str], environment: dict[str, str]) -> None:
         """Raises StoreError where the program says that it failed."""

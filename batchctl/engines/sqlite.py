@@ -22,7 +22,7 @@ from batchctl.engines.presence import Presence, alive, holder, take
 from batchctl.engines.sqlite_tables import SqliteTables
 from batchctl.engines.sqlite_transfer import SqliteTransfer
 from batchctl.engines.sqlite_upkeep import SqliteUpkeep
-from batchctl.engines.statements import migrations, statements
+from batchctl.engines.statements import migrations, overtaken, statements
 from batchctl.engines.tables import Tables
 from batchctl.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
 
@@ -91,6 +91,7 @@ class SqliteEngine:
 
     def __init__(self, path: Path, *, create: bool = False, readonly: bool = False) -> None:
         self.path = path
+        self.version_before: int | None = None
         self._readonly = readonly
         if not readonly:
             _refuse_network(path)
@@ -113,6 +114,7 @@ class SqliteEngine:
         known = migrations("sqlite")
         have = self._connection.execute("PRAGMA user_version").fetchone()[0]
         newest = known[-1][0]
+        self.version_before = have or None
         if have > newest:
             raise StoreTooNew(
                 f"{self.path}: made by a newer batchctl (store version {have}, this one knows {newest})",
@@ -207,6 +209,11 @@ class SqliteEngine:
     def changed(self) -> int:
         """A number that differs once another connection has committed."""
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def check_version(self) -> None:
+        have, known = self._connection.execute("PRAGMA user_version").fetchone()[0], migrations("sqlite")[-1][0]
+        if have > known:
+            raise overtaken(str(self.path), have, known)
 
     def upkeep(self) -> SqliteUpkeep:
         return SqliteUpkeep(self.path, self._connection, self._writing)

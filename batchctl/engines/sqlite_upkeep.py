@@ -6,11 +6,11 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
-from batchctl.errors import StoreCorrupt, StoreFull
+from batchctl.errors import StoreCorrupt, StoreFull, UsageError
 
 _PAGES = 1_000  # copied at once: nobody waits for it, but progress is told in between
 _FIRST = 100  # pages given back at first; then as many as take about _STEP
@@ -104,6 +104,12 @@ class SqliteUpkeep:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def roles(self, prefix: str, rows: bool | None, tenants: Sequence[str]) -> str:  # noqa: ARG002 - there are none
+        raise UsageError(
+            f"{self._path}: a file has no roles: whoever may read it reads all of it",
+            hint="`batchctl store copy` carries it over to PostgreSQL, which has them",
+        )
 
     def _copy(self, target: Path, progress: Callable[[int, int], None]) -> list[str]:
         """What the check of the copy says: ["ok"], or what is wrong."""

@@ -6,6 +6,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from batchctl.errors import StoreTooNew
+
 _SQL = Path(__file__).parent.parent / "sql"
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
@@ -33,3 +35,11 @@ def migrations(engine: str) -> list[tuple[int, str, str]]:
     if len({number for number, _, _ in found}) < len(found):
         raise ValueError(f"{folder}: two migrations have the same number")
     return found
+
+
+def overtaken(place: str, have: int, known: int) -> StoreTooNew:
+    """The error of a program that works on a store which a newer one has brought forward."""
+    return StoreTooNew(
+        f"{place}: a newer batchctl has upgraded the store meanwhile (to version {have}, this one knows {known})",
+        hint="upgrade batchctl on this machine, then start it again",
+    )
