@@ -48,6 +48,8 @@ LAYERS = {
         "notify",
         "outlook",
         "sinks",
+        "filing",
+        "porter",
         "recovery",
         "metrics",
         "orphans",

@@ -22,7 +22,7 @@ class SqliteFile:
 
     def __init__(self, path: Path, patience: float) -> None:
         self.path = path
-        with self._translated():
+        with self.translated():
             path.parent.mkdir(parents=True, exist_ok=True)
             if kind := network_file_system(path.parent):
                 raise Unusable(f"{path}: lies on a network file system ({kind}), where a SQLite file gets damaged")
@@ -45,12 +45,12 @@ class SqliteFile:
         return self._identity != _identity(self.path)
 
     def begin(self) -> None:
-        with self._translated():
+        with self.translated():
             self._connection.execute("BEGIN EXCLUSIVE")  # a reader must not hold up the commit
 
     def commit(self) -> None:
         """On disk when this returns."""
-        with self._translated():
+        with self.translated():
             self._connection.execute("COMMIT")
 
     def roll_back(self) -> None:
@@ -58,11 +58,12 @@ class SqliteFile:
             self._connection.execute("ROLLBACK")
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """What the driver raises within, as Busy or Unusable."""
         try:
             yield
         except sqlite3.Error as error:
-            raise trouble(self.path, error) from error
+            raise _trouble(self.path, error) from error
         except OSError as error:
             raise Unusable(f"{self.path}: {error.strerror}") from error
 
@@ -70,7 +71,7 @@ class SqliteFile:
         self._connection.close()
 
 
-def trouble(path: Path, error: sqlite3.Error) -> Busy | Unusable:
+def _trouble(path: Path, error: sqlite3.Error) -> Busy | Unusable:
     """What SQLite says of the file."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -7,7 +7,6 @@ at all, the processor is broken: its items wait until somebody has mended that.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from batchctl import hosts
 from batchctl.config import ProcessorConfig
 from batchctl.config.structs import Into
 from batchctl.engines.base import Engine, Tx
-from batchctl.engines.sqlite_file import SqliteFile, trouble
+from batchctl.engines.sqlite_file import SqliteFile
 from batchctl.engines.tables import Busy, Misfit, Target, Unusable, put
 from batchctl.inhand import Ended
 from batchctl.journal import WARNING, log
@@ -266,10 +265,8 @@ def _with(ended: Ended, outcome: Outcome) -> Ended:
 
 def _put_elsewhere(file: SqliteFile, parcels: list[Parcel]) -> list[str | None]:
     """On disk when this returns; it comes before the store's commit, and comes again where that does not follow."""
-    try:
+    with file.translated():
         problems = _by_table(parcels, lambda target, items: put(file.tables, target, items))
-    except sqlite3.Error as error:
-        raise trouble(file.path, error) from error
     file.commit()
     return problems
 
