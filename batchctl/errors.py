@@ -4,7 +4,8 @@ BatchctlError
 ├── UsageError            2   options, config or input were refused
 │   ├── ConfigError
 │   ├── InvalidInput
-│   └── DuplicateBatch
+│   ├── DuplicateBatch
+│   └── LimitReached          it may work later
 ├── NotFound              4   no such batch or item
 │   └── StoreMissing          there is no store yet, so nothing is in it
 └── StoreError            5   the store cannot be used
@@ -58,6 +59,10 @@ class InvalidInput(UsageError):
 
 class DuplicateBatch(UsageError):
     """The same content is in the queue already, or an idempotency key was used for other content."""
+
+
+class LimitReached(UsageError):
+    """A user or an organization has brought in as many batches as it may for now."""
 
 
 class NotFound(BatchctlError):

@@ -150,7 +150,17 @@ def _timeout(kind: Kind, data: Mapping[str, Any], defaults: Mapping[str, Any]) -
 
 def _accept(data: Mapping[str, Any]) -> Accept:
     types = tuple(kind.lower().removeprefix(".") for kind in data.get("types", ()))
-    return Accept(types, data.get("max_file_size"), data.get("max_items"))
+    return Accept(
+        types,
+        data.get("max_file_size"),
+        data.get("max_items"),
+        _rate(data.get("batches_per_user")),
+        _rate(data.get("batches_per_organization")),
+    )
+
+
+def organizations(data: Mapping[str, Any]) -> dict[str, Accept]:
+    return {name: _accept(given.get("accept", {})) for name, given in data.items()}
 
 
 def _lane(data: Mapping[str, Any] | None) -> LaneConfig | None:

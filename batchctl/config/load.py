@@ -209,6 +209,7 @@ class _Reader:
             check=build.check(checked.get("check", {})),
             notifications=notifications.build(checked.get("notifications", ())),
             processors={name: self._processor(name) for name in checked.get("processors", {})},
+            organizations=build.organizations(checked.get("organizations", {})),
             secrets=secrets.plain(checked.get("secrets", {})),
             masker=Masker([*self.fill.secrets, *self._literals()]),
             fixed=not any(isinstance(text, Text) for key in _OUTSIDE for text in secrets.strings(self.data.get(key))),

@@ -66,9 +66,11 @@ ACCEPT = Object(
         ),
         "max_file_size": Key(bytes_(), "Larger files are refused."),
         "max_items": Key(Number(least=1), "Larger batches are refused."),
-        "batches_per_user": Key(RATE, "How many batches one user may enqueue."),
+        "batches_per_user": Key(RATE, "How many batches one user may enqueue: 3/h is 3 in any hour."),
+        "batches_per_organization": Key(RATE, "How many batches the users of one organization may enqueue together."),
     }
 )
+ORGANIZATION = Object({"accept": Key(ACCEPT, "What it may enqueue, whatever the processor.")})
 LANE = Object(
     {
         "field": Key(Words(), "Items with the same value share a lane.", required=True),
@@ -313,6 +315,7 @@ CONFIG = Object(
         "worker": Key(WORKER, "What holds for every worker."),
         "defaults": Key(Object(RETRYING), "For every processor that does not say otherwise."),
         "processors": Key(MapOf(PROCESSOR, PROCESSOR_NAME), "What can be done to items, by name."),
+        "organizations": Key(MapOf(ORGANIZATION), "Limits for organizations, by name; * for all that are not named."),
         "check": Key(CHECK, "What `check` does beside draining."),
         "notifications": Key(ListOf(NOTIFICATION), "Who is told what."),
     },

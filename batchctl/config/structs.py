@@ -18,20 +18,22 @@ Kind = Literal["command", "http", "python", "steps", "gemini", "openai", "anthro
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """`count` starts in so many seconds, evenly spread; of batches: so many in any such time."""
+
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Accept:
     """What may be enqueued. `types`: lower-case extensions (`pdf`) or media types (`image/*`); empty: all."""
 
     types: tuple[str, ...] = ()
     max_file_size: int | None = None
     max_items: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """`count` starts in so many seconds, evenly spread."""
-
-    count: int
-    seconds: float
+    batches_per_user: Rate | None = None
+    batches_per_organization: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +310,7 @@ class Config:
     effective   what `config show` prints: as the user wrote it, defaults merged in, secrets masked
     absent      environment variables that it wants and that are not there
     env_files   the files of `env_file`, absolute
+    organizations   what each may enqueue, beside what the processors accept; `*`: those that are not named
     """
 
     folder: Path
@@ -327,3 +330,4 @@ class Config:
     effective: Mapping[str, Any] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     env_files: tuple[Path, ...] = ()
+    organizations: Mapping[str, Accept] = field(default_factory=dict)
