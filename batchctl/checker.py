@@ -23,6 +23,7 @@ from batchctl.engines.base import Presence
 from batchctl.errors import BatchctlError
 from batchctl.pings import Monitor
 from batchctl.store import Store
+from batchctl.transitions import lanes
 from batchctl.transitions.alerts import Open
 from batchctl.transitions.processors import mend_changed
 from batchctl.transitions.recording import change_counts
@@ -241,6 +242,9 @@ class Checker:
     def _finish_bulk(self) -> None:
         loads, acts = recovery.finish_interrupted(self._engine)
         recovery.tidy(self._engine)
+        stuck = lanes.catch_up_all(self._engine)
+        if stuck:
+            journal.log(journal.WARNING, "lanes_freed", lanes=stuck)
         if loads or acts:
             journal.log(journal.INFO, "finished", loads=loads, acts=acts)
 

@@ -7,10 +7,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 
 import msgspec
 
+from batchctl.alarm import Alarm
 from batchctl.errors import BatchctlError
 from batchctl.inflight import InFlight
 from batchctl.model import Broken, Item, ItemError, Kept, Outcome, StepTry
@@ -111,6 +113,8 @@ class InHand:
         self._marks = marks
         self._processor_of = processor_of
         self._ready: deque[Item] = deque()
+        self._held: dict[int, Item] = {}
+        self._alarm = Alarm()
         self._running: dict[int, Running] = {}
         self._given: Counter[str] = Counter()
         self._unrecorded: set[int] = set()
@@ -124,7 +128,7 @@ class InHand:
         self._lowered = threading.Event()
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._running)
+        return len(self._ready) + len(self._running) + len(self._held)
 
     @property
     def starving(self) -> bool:
@@ -135,7 +139,7 @@ class InHand:
     def numbers(self) -> set[int]:
         """The numbers of all items that we answer for: also those that ended and are not recorded yet."""
         with self._lock:
-            return self._unrecorded.union(self._running, (item.number for item in self._ready))
+            return self._unrecorded.union(self._running, self._held, (item.number for item in self._ready))
 
     @property
     def busy(self) -> list[Processor]:
@@ -149,6 +153,11 @@ class InHand:
         with self._lock:
             return [running.item for running in self._running.values()]
 
+    @property
+    def free(self) -> int:
+        """How many slots are free."""
+        return max(0, self.width - len(self))
+
     def room(self) -> int:
         """How many items to claim now: free slots, and what the last second's rate will start within 100 ms."""
         now = time.monotonic()
@@ -158,10 +167,27 @@ class InHand:
         ahead = int(sum(count for _, count in self._recent) / window * _LOOKAHEAD_SECONDS)
         return max(0, self.width + min(ahead, _LOOKAHEAD_MOST) - len(self))
 
-    def give(self, items: Iterable[Item]) -> None:
-        """Take claimed items and start what there are slots for."""
+    def give(self, items: Iterable[Item], now: int = 0) -> None:
+        """Take claimed items and start what there are slots for, each not before its `start_at`; `now` is what the
+        store's clock, which that is told by, says."""
+        later = []
         with self._lock:
-            self._ready.extend(items)
+            for item in items:
+                if item.start_at is not None and item.start_at > now:
+                    self._held[item.number] = item
+                    later.append((item.number, time.monotonic() + (item.start_at - now) / 1000))
+                else:
+                    self._ready.append(item)
+        for number, at in later:
+            self._alarm.set(at, partial(self._due, number))
+        self._dispatch()
+
+    def _due(self, number: int) -> None:
+        """The time has come to start it."""
+        with self._lock:
+            item = self._held.pop(number, None)
+            if item is not None:
+                self._ready.appendleft(item)
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -284,8 +310,9 @@ class InHand:
     def withdraw(self, processor: str | None = None) -> list[Item]:
         """Take back every item that was not started, of one processor or of all."""
         with self._lock:
-            back = [item for item in self._ready if processor in (None, item.processor)]
+            back = [item for item in (*self._ready, *self._held.values()) if processor in (None, item.processor)]
             self._ready = deque(item for item in self._ready if processor not in (None, item.processor))
+            self._held = {n: item for n, item in self._held.items() if processor not in (None, item.processor)}
             at_work = {id(one.processor): one for one in self._running.values()}
         for one in at_work.values():
             if processor in (None, one.item.processor):
@@ -310,9 +337,10 @@ class InHand:
     def abandon(self) -> list[Item]:
         """Give up on everything; outcomes that still come are dropped."""
         with self._lock:
-            items = [running.item for running in self._running.values()] + list(self._ready)
+            items = [running.item for running in self._running.values()] + [*self._ready, *self._held.values()]
             self._running.clear()
             self._ready.clear()
+            self._held.clear()
             self._given.clear()
         return items
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from batchctl.engines.base import Row, Tx
+from batchctl.transitions import pacing
 from batchctl.transitions.claiming import Scope
 
 
@@ -24,19 +25,27 @@ class Facts:
     """Rows of `outlook_unfinished`, the processors whose gate is shut, the next time (ms) something is due.
 
     elsewhere   how many items of a batch wait for hosts that have their files; None: all that are not final
+    next_start  when (ms) something may start that only waits for its rate
+    stuck       batches of which all that is left waits in lanes that a failure holds
     """
 
     batches: Sequence[Row]
     shut: frozenset[str]
     next_due: int | None
     elsewhere: Mapping[int, int | None] = field(default_factory=dict)
+    next_start: int | None = None
+    stuck: frozenset[int] = frozenset()
 
 
 def facts(tx: Tx) -> Facts:
     """Read them in one snapshot."""
     shut = frozenset(row[0] for row in tx.all("processor_gates") if row[1] or row[3] is not None)
-    times = [time for time in (tx.value("next_retry"), tx.value("next_gate")) if time is not None]
-    return Facts(tx.all("outlook_unfinished"), shut, min(times, default=None))
+    opens = pacing.opens_at(tx)
+    start = None if opens is None else int(opens)
+    times = [time for time in (tx.value("next_retry"), tx.value("next_gate"), start) if time is not None]
+    stuck = frozenset(no for (no,) in tx.all("held_batches") if tx.value("batch_is_held", {"no": no}))
+    batches = tx.all("outlook_unfinished")
+    return Facts(batches, shut, min(times, default=None), next_start=start, stuck=stuck)
 
 
 def judge(facts: Facts, scope: Scope) -> Left:
@@ -62,6 +71,8 @@ def _judge_batch(row: Row, facts: Facts, scope: Scope) -> Left:
     if processing or bulk is not None:
         return Left.WAIT
     if gate in ("paused", "schedule") or "*" in shut or processor in shut or not scope.knows(processor):
+        return Left.HELD
+    if no in facts.stuck:
         return Left.HELD
     if no in facts.elsewhere and facts.elsewhere[no] in (None, unfinished):
         return Left.HELD

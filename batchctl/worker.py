@@ -29,7 +29,7 @@ from batchctl.recorder import give_back, settle
 from batchctl.service import Service
 from batchctl.sinks import Delivery, Parcel, portions
 from batchctl.store import Claimer, Scope, Store
-from batchctl.transitions import bulk, steps
+from batchctl.transitions import bulk, pacing, steps
 from batchctl.transitions.processors import break_processor, mend_changed
 from batchctl.transitions.recording import Settled, record, store_news
 
@@ -38,7 +38,9 @@ _MOST = 2_000  # outcomes in one commit: keeps the write lock under 200 ms
 _POLL = 0.25  # seconds between looks at what others changed
 _SOON = 5.0  # seconds between heartbeats at the most
 _NEWS = 1.0  # seconds between looks at the progress of what runs
+_SLOW = 10.0  # seconds between two starts for which one who only does what is due now waits
 _STUBBORN = 60.0  # seconds to try again where outcomes can't be stored
+_INSTANT = 0.002  # seconds between two claims at the least, where one found too little
 _CONTENDED = 0.02  # seconds until it is known what became of items that others were about to claim
 _LAST_WORDS = 10.0  # seconds for what was told to end
 
@@ -131,6 +133,7 @@ def scope_of(
         batch_nos=batch_nos,
         processor=processor,
         organization=organization,
+        paced=frozenset(name for name, one in able.items() if one.lane is not None or one.rate is not None),
     )
 
 
@@ -204,7 +207,12 @@ class Worker:
 
     def _mend(self) -> None:
         with self._engine.write(shared=True) as tx:
+            self._adopt_paces(tx)
             mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=True)
+
+    def _adopt_paces(self, tx: Tx) -> None:
+        """Lanes and rates are in the store what the config that came last says of them."""
+        pacing.adopt(tx, {name: self._config.processors[name] for name in self._scope.processors})
 
     def _end_work(self) -> None:
         """Others may soon take over what we hold."""
@@ -235,6 +243,7 @@ class Worker:
 
     def _describe(self) -> None:
         with self._engine.write(shared=True) as tx:
+            self._adopt_paces(tx)
             names = sorted(self._scope.processors)
             self._member.describe(tx, self._hand.width, names, self._config.worker.roots)
             mend_changed(tx, self._config.processors, self._engine.now(), mark_problems=True)
@@ -286,7 +295,7 @@ class Worker:
             self._seen = seen
             self._dry_until = 0.0 if len(items) >= room or self._alone else time.monotonic() + self._pause()
         here, away = self._claimer.sort_out(items)
-        self._hand.give(here)
+        self._hand.give(here, self._engine.now())
         if away:
             self._leave_to_others(away)
 
@@ -356,7 +365,7 @@ class Worker:
                 return [suspect]
             self._suspects = False
         self._alone = False
-        return self._claimer.claim(tx, self._scope, room, now)
+        return self._claimer.claim(tx, self._scope, room, now, self._hand.free)
 
     def _with_steps(self, tx: Tx, items: list[Item]) -> list[Item]:
         """Each item of a chain with what its steps have found before."""
@@ -365,7 +374,10 @@ class Worker:
 
     def _pause(self) -> float:
         """Seconds until a claim is worth while again, after one that found too little."""
-        return _CONTENDED if self._claimer.contended else _POLL
+        if self._claimer.opens_at is None:
+            return _CONTENDED if self._claimer.contended else _POLL
+        opens = (self._claimer.opens_at - self._engine.now()) / 1000
+        return max(_INSTANT, min(_CONTENDED if self._claimer.contended else _POLL, opens))
 
     def _room(self) -> int:
         if self._short:
@@ -402,8 +414,11 @@ class Worker:
         """How long the next `collect` may wait, in seconds."""
         if self._stopping or (not len(self._hand) and not self._is_dry()):
             return 0.0
+        now = time.monotonic()
         longest = _POLL if len(self._hand) else self._engine.poll
-        return min(longest, max(0.0, self._deadline - time.monotonic()))
+        if self._room() and self._claimer.opens_at is not None:
+            longest = min(longest, max(0.0, self._dry_until - now))
+        return min(longest, max(0.0, self._deadline - now))
 
     def _look_ahead(self) -> Ending | None:
         """Nothing in hand and nothing to claim: is the work done, or will there be more?"""
@@ -414,11 +429,15 @@ class Worker:
         left = outlook.judge(facts, self._scope)
         if self._short and left is outlook.Left.WAIT and not self._plan.forever:
             raise _too_little_space(self._config.worker.min_free)
-        if self._plan.forever or (left is outlook.Left.WAIT and not self._plan.no_wait):
+        if self._plan.forever or (left is outlook.Left.WAIT and (not self._plan.no_wait or self._starts_soon(facts))):
             due = _SOON if facts.next_due is None else (facts.next_due - self._engine.now()) / 1000
             self._dry_until = time.monotonic() + min(_SOON, max(0.01, due))  # others' commits are seen before
             return None
         return Ending.HELD if left is outlook.Left.HELD and not self._plan.no_wait else Ending.DRAINED
+
+    def _starts_soon(self, facts: outlook.Facts) -> bool:
+        """Whether work that is due goes on in a moment, at the pace of its rate."""
+        return facts.next_start is not None and facts.next_start - self._engine.now() < _SLOW * 1000
 
     def _facts(self) -> tuple[outlook.Facts, bool]:
         """(how things stand, whether there is something to claim after all)"""

@@ -281,8 +281,6 @@ def test_loading_imports_neither_jinja_nor_httpx(tmp_path: Path) -> None:
 
 
 RESERVED: Mapping[tuple[str, ...], str] = {
-    ("lane",): "{command: [x], lane: {field: a, concurrency: 1, rate: 1/s, on_failure: hold}}",
-    ("rate",): "{command: [x], rate: 10/m}",
     ("into",): "{command: [x], into: {table: t, pk: [a, b], add: {c: '{{ now }}'}, indexes: [a], database: o.db}}",
     ("after",): "{command: [x], after: {completed: 'move:done/', failed: delete}}",
     ("max_failures",): "{command: [x], max_failures: 10%}",

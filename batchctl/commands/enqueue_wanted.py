@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchctl import console
 from batchctl.errors import InvalidInput
-from batchctl.intake import checks, orders, selection, sources
+from batchctl.intake import checks, lanes, orders, selection, sources
 from batchctl.intake.files import FileLimits, files
 from batchctl.intake.names import readable
 from batchctl.intake.problems import Problems
@@ -40,7 +40,7 @@ class WantedFiles:
         accept = target.config.accept
         limits = FileLimits(target.name, accept.types, accept.max_file_size)
         chosen = rules.files([*selection.given(self.paths), *self._listed(problems)], problems)
-        return files(chosen, limits=limits, problems=problems)
+        return files(chosen, limits=limits, lane_of=lanes.lane_of_files(target.config), problems=problems)
 
     def nothing(self) -> InvalidInput:
         """Why there is nothing to enqueue."""
@@ -87,6 +87,7 @@ class WantedOrders:
             key_fields=orders.split_fields(self.key),
             limit=self.limit,
             check=checks.check_of(target.config, target.secrets, files=False),
+            lane_of=lanes.lane_of_orders(target.config),
             problems=problems,
         )
 

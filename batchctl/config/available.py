@@ -12,8 +12,6 @@ PROCESSOR_KEYS: tuple[tuple[str, ...], ...] = (
     ("gemini",),
     ("openai",),
     ("anthropic",),
-    ("lane",),
-    ("rate",),
     ("accept", "batches_per_user"),
     ("poll",),
     ("max_wait",),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from batchctl.intake.hashing import Facts, Unreadable, facts_of
+from batchctl.intake.lanes import LaneOfPath, NoLane
 from batchctl.intake.names import readable
 from batchctl.intake.problems import Problems
 from batchctl.intake.selection import Candidate
@@ -37,6 +38,7 @@ def files(
     *,
     limits: FileLimits,
     check: Check | None = None,
+    lane_of: LaneOfPath | None = None,
     limit: int | None = None,
     problems: Problems,
 ) -> Iterator[Incoming]:
@@ -49,8 +51,14 @@ def files(
             problems.add(where, str(facts))
             continue
         reasons = list(limits.reasons(facts))
+        lane = None
+        if lane_of is not None:
+            try:
+                lane = lane_of(facts.path)
+            except NoLane as error:
+                reasons.append(str(error))
         if not reasons:
-            item = _incoming(candidate, facts, position, where)
+            item = _incoming(candidate, facts, position, where, lane)
             reasons = list(check(item)) if check else []
         for reason in reasons:
             problems.add(where, reason)
@@ -58,6 +66,6 @@ def files(
             yield item
 
 
-def _incoming(candidate: Candidate, facts: Facts, position: int, where: str) -> Incoming:
+def _incoming(candidate: Candidate, facts: Facts, position: int, where: str, lane: str | None) -> Incoming:
     key = readable(candidate.key)
-    return Incoming(key, position, "{}", where, True, facts.as_json(), facts.sha256, folder=facts.folder)
+    return Incoming(key, position, "{}", where, True, facts.as_json(), facts.sha256, lane, facts.folder)

@@ -10,6 +10,7 @@ import msgspec
 
 from batchctl.errors import UsageError
 from batchctl.intake.keys import LONGEST_KEY, NoKey, default_fields, key_of, plain
+from batchctl.intake.lanes import LaneOf, NoLane
 from batchctl.intake.names import is_utf8, readable
 from batchctl.intake.problems import Problems
 from batchctl.intake.records import Record
@@ -27,11 +28,12 @@ def orders(
     key_fields: Sequence[str] = (),
     limit: int | None = None,
     check: Check | None = None,
+    lane_of: LaneOf | None = None,
     problems: Problems,
 ) -> Iterator[Incoming]:
     """The items in input order, positions from 1. Bad records go to `problems` and are left out."""
     positions = count(1)
-    records = (_items(name, found, tuple(key_fields), positions, check, problems) for name, found in streams)
+    records = (_items(name, found, tuple(key_fields), positions, check, lane_of, problems) for name, found in streams)
     return islice(chain.from_iterable(records), limit)
 
 
@@ -41,6 +43,7 @@ def _items(
     fields: tuple[str, ...],
     positions: Iterator[int],
     check: Check | None,
+    lane_of: LaneOf | None,
     problems: Problems,
 ) -> Iterator[Incoming]:
     # The loop of the million: what it does for each record is what enqueue costs.
@@ -65,7 +68,14 @@ def _items(
             for reason in reasons:
                 problems.add(where, reason)
             continue
-        yield Incoming(key, position, payload, where, explicit)
+        lane = None
+        if lane_of is not None:
+            try:
+                lane = lane_of(record)
+            except NoLane as error:
+                problems.add(where, str(error))
+                continue
+        yield Incoming(key, position, payload, where, explicit, None, None, lane)
 
 
 def given_ids(ids: Sequence[str], problems: Problems) -> Iterator[Record]:

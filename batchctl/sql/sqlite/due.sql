@@ -4,6 +4,9 @@
 -- name: due_work
 -- Whether a claim may find something: retries and gates whose time has come, open groups, suspects.
 SELECT EXISTS (SELECT 1 FROM items WHERE state = 'waiting' AND waiting_for = 'retry' AND next_attempt_at <= :now)
+    OR EXISTS (SELECT 1 FROM items WHERE state = 'waiting' AND waiting_for = 'rate' AND next_attempt_at <= :now + 10000)
+    OR EXISTS (SELECT 1 FROM ready_groups WHERE relane IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM lanes WHERE dirty = 1)
     OR EXISTS (SELECT 1 FROM ready_groups WHERE opens_at <= :now)
     OR EXISTS (SELECT 1 FROM processors WHERE paused = 1 AND paused_until <= :now)
     OR NOT EXISTS (SELECT 1 FROM processors WHERE name = '*' AND paused = 1)
