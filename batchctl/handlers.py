@@ -7,7 +7,7 @@ the exceptions here; any other exception is retried.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,7 +60,8 @@ class Item:
     file              the file's path, name, size, sha256, media_type; None for an order
     batch             id, name, organization, user, kind, created_at, total_items
     attempt           1 for the first try
-    idempotency_key   random for each item, the same for all of its attempts
+    idempotency_key   random for each item, the same for all of its attempts; in a step with the step's name behind it
+    steps             the results of the steps before this one, by name
     """
 
     number: int
@@ -70,6 +71,7 @@ class Item:
     batch: BatchRef
     attempt: int
     idempotency_key: str
+    steps: dict[str, Any] = field(default_factory=dict)
 
     @property
     def organization(self) -> str | None:

@@ -90,6 +90,7 @@ def explain_item(facts: ItemFacts, batch: Mapping[str, Any], queue: Queue, clock
         case "submitted":
             return ["It is inside a remote batch; its result comes when the provider is done with that."]
     lines = [f"Its last try failed: {_error(item)}."] if item["error"] else []
+    lines += _steps(item)
     if item["waiting_for"] == "retry":
         overdue = facts.due is not None and facts.due <= queue.now
         lines.append(f"Its next try {'was' if overdue else 'is'} due at {_clock(facts.due, clock)}.")
@@ -201,8 +202,19 @@ def _item_failed(item: Mapping[str, Any]) -> list[str]:
     return [
         f"It failed after {tries}: {_error(item)}.",
         why,
+        *_steps(item),
         f"`batchctl logs {number}` shows what it wrote, `batchctl retry {number}` tries it again.",
     ]
+
+
+def _steps(item: Mapping[str, Any]) -> list[str]:
+    """What of a chain is done."""
+    steps = item.get("steps") or ()
+    done = [step["name"] for step in steps if step["completed_at"]]
+    names = f"{', '.join(done[:-1])} and {done[-1]}" if len(done) > 1 else "".join(done)
+    lines = [f"Done and not to be done again: the step{'s' if len(done) > 1 else ''} {names}."] if done else []
+    gave_up = [step["name"] for step in steps if not step["completed_at"]]
+    return lines + [f"The step {name} has given up, its fallback is tried." for name in gave_up]
 
 
 def _item_running(facts: ItemFacts, clock: Clock) -> list[str]:

@@ -94,9 +94,21 @@ def _what(entry: Mapping[str, Any]) -> str:
         error = entry["error"]
         why = f": {error['type']}: {error['message'].strip().partition(chr(10))[0]}" if error else ""
         return f"attempt {entry['attempt']}: {entry['outcome']} on {entry['worker']}{why}"
+    if entry["event"] == "step":
+        return _step(entry["detail"], entry["error"])
     who = f" by {entry['actor']}" if entry["actor"] else ""
     count = f", {console.plural(entry['count'], 'item')}" if entry["count"] is not None else ""
     return f"{entry['event']}{who}{count}{_detail(entry['detail'])}"
+
+
+def _step(step: Mapping[str, Any], error: Mapping[str, Any] | None) -> str:
+    """ "step ocr: done", or what became of it and its fallback."""
+    why = f" ({error['type']}: {error['message'].strip().partition(chr(10))[0]})" if error else ""
+    if step["path"] == "step":
+        return f"step {step['step']}: done"
+    if step["finished"]:
+        return f"step {step['step']}: done by its fallback{why}"
+    return f"step {step['step']}: gave up{why}, its fallback is next"
 
 
 def _detail(detail: Mapping[str, Any] | None) -> str:

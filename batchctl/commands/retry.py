@@ -49,7 +49,7 @@ def retry(
     ] = None,
     key: Annotated[str | None, typer.Option(metavar="FIELD", help="With --data: the key's fields.")] = None,
     reread: Annotated[bool, typer.Option("--reread", help="Accept files as they are now.")] = False,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Forget finished steps.")] = False,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Do finished steps again, too.")] = False,
     run: Annotated[bool, typer.Option("--run", help="Drain them right away.")] = False,
 ) -> int:
     """Send failed items back with fresh attempts; a finished batch opens again.

@@ -130,7 +130,7 @@ def _print_item(answer: dict[str, Any]) -> None:
             ("error", f"{error['type']}: {error['message']}" if error else None),
         ]
     )
-    for name in ("payload", "result", "steps", "usage"):
+    for name in ("payload", "result", "usage"):
         if item[name] not in (None, {}):
             console.out()
             console.title(name)
@@ -140,7 +140,31 @@ def _print_item(answer: dict[str, Any]) -> None:
         console.title("files it made")
         for path in answer["artifacts"]:
             console.out(path)
+    _print_steps(item["steps"] or [])
     _print_attempts(answer["attempts"])
+
+
+def _print_steps(steps: list[dict[str, Any]]) -> None:
+    """What they came to, as far as a line tells it; `--json` has all of it."""
+    if not steps:
+        return
+    columns = [
+        console.Column("step"),
+        console.Column("done by"),
+        console.Column("ended", rank=1),
+        console.Column("result", gives=True),
+    ]
+    console.out()
+    console.table(columns, [_step_row(one) for one in steps])
+
+
+def _step_row(one: dict[str, Any]) -> list[object]:
+    ended, error = one["completed_at"], one["error"]
+    why = f"{error['type']}: {error['message']}" if error else ""
+    if ended is None:
+        return [one["name"], "its fallback, next", None, why]
+    return [one["name"], "its fallback" if one["path"] == "fallback" else "itself", console.when(ms_of(ended)),
+            console.json_text(one["result"])]  # fmt: skip
 
 
 def _print_attempts(attempts: list[dict[str, Any]]) -> None:

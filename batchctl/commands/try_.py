@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from batchctl.commands.trial import Tried
     from batchctl.config.structs import ProcessorConfig
     from batchctl.intake.target import Target
-    from batchctl.model import Incoming
+    from batchctl.model import Incoming, Kept
 
 _ORDERS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xlsx")
 _FILE_ONLY = ("path", "stem", "suffix", "dir", "sha256")
@@ -55,7 +55,7 @@ def try_(
 
     shared = globals_of(ctx)
     config = shared.config()
-    target = named(config, processor)
+    target = named(config, processor, shared.organization)
     if target.config.problems:
         raise InvalidInput(f"{processor} cannot run here", details=target.config.problems, hint="mend the config")
     chosen = kind or kind_of(target.config, source)
@@ -115,9 +115,35 @@ def _document(name: str, key: str, shown: dict[str, Any], tried: Tried) -> dict[
         "result": outcome.result if isinstance(outcome, Completed) else None,
         "error": error and {"type": error.type, "message": error.message, "permanent": error.permanent},
         "usage": outcome.usage if isinstance(outcome, Completed) else None,
+        "steps": [_step(kept) for kept in tried.kept] or None,
         "log": tried.log,
         "duration_ms": tried.duration_ms,
     }
+
+
+def _step(kept: Kept) -> dict[str, Any]:
+    """What a step came to."""
+    from msgspec.json import decode
+
+    error = kept.error and {"type": kept.error.type, "message": kept.error.message}
+    return {
+        "name": kept.step,
+        "path": str(kept.path),
+        "finished": kept.finished,
+        "result": decode(kept.result) if kept.result else None,
+        "error": error,
+    }
+
+
+def _show_steps(steps: list[dict[str, Any]]) -> None:
+    for step in steps:
+        console.out()
+        if step["finished"]:
+            console.title(f"Step {step['name']}" + (", by its fallback" if step["path"] == "fallback" else ""))
+            console.out(console.json_text(step["result"], indent=2))
+        else:
+            console.title(f"Step {step['name']} gave up; its fallback is tried")
+            console.out(f"{step['error']['type']}: {step['error']['message']}")
 
 
 def _show_preview(shown: dict[str, Any]) -> None:
@@ -132,6 +158,7 @@ def _show(answer: dict[str, Any], *, retried: bool) -> None:
         console.out()
         console.title("What it wrote")
         console.out(answer["log"].rstrip("\n"))
+    _show_steps(answer["steps"] or [])
     console.out()
     if answer["state"] == "completed":
         console.title("Result")

@@ -131,7 +131,7 @@ def _programs(patient: Patient) -> Iterator[Finding]:
             yield Finding("programs", level, text, mend)
         else:
             found += 1
-    for processor in config.processors.values():
+    for processor in (part for whole in config.processors.values() for part in whole.parts):
         spec = processor.spec
         if isinstance(spec, CommandSpec) and "/" in spec.argv[0] and "{" not in spec.argv[0]:
             path = spec.cwd / Path(str(spec.argv[0])).expanduser()

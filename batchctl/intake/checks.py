@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from batchctl.config.structs import CommandSpec, HttpSpec, ProcessorConfig
+from batchctl.config.structs import CommandSpec, HttpSpec, ProcessorConfig, StepsSpec
 from batchctl.intake import placeholders
 from batchctl.template import FILE_NAMES, Template
 
@@ -37,6 +37,8 @@ def check_of(config: ProcessorConfig, secrets: Mapping[str, Any], *, files: bool
 
 def templates_of(config: ProcessorConfig) -> list[Template]:
     """Every template that is filled in before the work starts (not those over the answer)."""
+    if isinstance(config.spec, StepsSpec):
+        return [template for part in config.parts for template in templates_of(part)]
     where = f"processors.{config.name}.{config.kind}"
     match config.spec:
         case CommandSpec() as spec:

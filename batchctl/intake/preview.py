@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from batchctl.config.structs import CommandSpec, HttpSpec, ProcessorConfig, PythonSpec
+from batchctl.config.structs import CommandSpec, HttpSpec, ProcessorConfig, PythonSpec, StepsSpec
 from batchctl.intake import placeholders
 from batchctl.model import BatchRef, Incoming, Item, NewBatch
 from batchctl.template import Template, scope, to_text
@@ -59,6 +59,8 @@ def preview(config: ProcessorConfig, item: Item, secrets: Mapping[str, Any]) -> 
         case PythonSpec() as spec:
             shown["call"] = f"{spec.module}:{spec.function}"
             shown["payload"] = item.payload
+        case StepsSpec() as spec:  # what the others do depends on what this one finds
+            return preview(spec.steps[0].config, item, secrets) | {"steps": [step.name for step in spec.steps]}
         case _:
             shown["payload"] = item.payload
     return shown
@@ -66,6 +68,10 @@ def preview(config: ProcessorConfig, item: Item, secrets: Mapping[str, Any]) -> 
 
 def lines(shown: Mapping[str, Any]) -> list[str]:
     """A preview for people."""
+    if "steps" in shown:
+        first, *others = shown["steps"]
+        one = {name: value for name, value in shown.items() if name != "steps"}
+        return [f"step {first}:", *lines(one), *(f"then step {other}" for other in others)]
     if "command" in shown:
         target = f" > {shlex.quote(shown['stdout_to'])}" if "stdout_to" in shown else ""
         return [f"$ {shlex.join(shown['command'])}{target}"]

@@ -57,6 +57,7 @@ class _Body(msgspec.Struct, array_like=True, gc=False):
     batch: msgspec.Raw
     payload: dict[str, Any]
     file: tuple[str, str, int, str, str] | None
+    steps: dict[str, Any] | None = None
 
 
 _encoder = msgspec.json.Encoder()
@@ -75,7 +76,9 @@ def message(item: Item) -> bytearray:
     file = item.file and (_narrow(item.file.path), _narrow(item.file.name), item.file.size,
                           item.file.sha256, item.file.media_type)  # fmt: skip
     payload = msgspec.Raw(item.raw_payload)
-    body = (item.key, item.attempt, item.idempotency_key, _batch(item.batch), payload, file)
+    body: tuple[Any, ...] = (item.key, item.attempt, item.idempotency_key, _batch(item.batch), payload, file)
+    if item.kept:
+        body = (*body, {one.step: msgspec.Raw(one.result or "null") for one in item.kept if one.finished})
     _encoder.encode_into(body, whole, HEADER.size)
     return whole
 
@@ -96,6 +99,7 @@ def read(number: int, body: bytes | memoryview) -> HandlerItem:
         _read_batch(bytes(found.batch)),
         found.attempt,
         found.idempotency_key,
+        found.steps or {},
     )
 
 

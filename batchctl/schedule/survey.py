@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from batchctl.config import CommandSpec, Config, examine
+from batchctl.config import CommandSpec, Config, ProcessorConfig, examine
 from batchctl.errors import ConfigError, UsageError
 from batchctl.schedule.job import Job, Scope
 
@@ -102,11 +102,16 @@ def _only_outermost(paths: list[str]) -> Iterator[str]:
 
 def _workplaces(config: Config) -> Iterator[str]:
     """Folders that commands work in. What Python functions write is not known: the config's folder it may be."""
-    for processor in config.processors.values():
+    for processor in _parts(config):
         if isinstance(processor.spec, CommandSpec):
             yield str(processor.spec.cwd)
         elif processor.kind == "python":
             yield str(processor.folder)
+
+
+def _parts(config: Config) -> Iterator[ProcessorConfig]:
+    """Every processor, of chains their steps."""
+    return (part for processor in config.processors.values() for part in processor.parts)
 
 
 def _state(folder: str | None) -> str | None:
@@ -155,7 +160,7 @@ def search_path(config: Config, environ: Mapping[str, str]) -> str:
 def programs(config: Config) -> list[str]:
     """The commands that are looked for on $PATH."""
     found = {}
-    for processor in config.processors.values():
+    for processor in _parts(config):
         if isinstance(processor.spec, CommandSpec) and processor.spec.argv:
             program = str(processor.spec.argv[0])
             if "/" not in program and "{{" not in program and "{%" not in program:

@@ -89,9 +89,14 @@ def _error(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
-    result = None if step["result"] is None else json.loads(step["result"])
-    done = iso(step["completed_at"])
-    return {"name": step["step"], "result": result, "path": step["path"], "completed_at": done}
+    """What a step has left behind; with `path` fallback, `error` says why the step itself gave up."""
+    return {
+        "name": step["step"],
+        "path": step["path"],
+        "result": None if step["result"] is None else json.loads(step["result"]),
+        "error": error_json(step["error_type"], step["error_message"], False),
+        "completed_at": iso(step["completed_at"]) if step["finished"] else None,
+    }
 
 
 def _duration(row: Mapping[str, Any]) -> int | None:

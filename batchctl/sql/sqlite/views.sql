@@ -153,8 +153,8 @@ ORDER BY id LIMIT :limit OFFSET :offset;
 SELECT * FROM attempts WHERE item_id = :id ORDER BY claim_no;
 
 -- name: view_steps
-SELECT item_id, step, result, path, completed_at FROM item_steps
-WHERE item_id IN (SELECT value FROM json_each(:ids)) ORDER BY item_id, completed_at, step;
+SELECT item_id, step, result, path, finished, completed_at, error_type, error_message FROM item_steps
+WHERE item_id IN (SELECT value FROM json_each(:ids)) ORDER BY item_id, position, step;
 
 -- name: view_logs
 SELECT claim_no, text FROM attempt_logs
@@ -227,6 +227,10 @@ UNION ALL
 SELECT ended_at, outcome, NULL, item_id, NULL, NULL,
        claim_no, worker_id, error_type, error_message, permanent, 1, claim_no
 FROM attempts WHERE item_id = :id
+UNION ALL
+SELECT completed_at, 'step', NULL, item_id, NULL, json_object('step', step, 'path', path, 'finished', finished),
+       NULL, NULL, error_type, error_message, 0, 0, position
+FROM item_steps WHERE item_id = :id
 ORDER BY at, rank, number;
 
 -- name: view_workers
