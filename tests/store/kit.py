@@ -85,6 +85,7 @@ def settled(item: Item, now: int, state: ItemState, outcome: AttemptOutcome | No
         counted=more.pop("counted", True),
         started_at=more.pop("started_at", now),
         ended_at=now,
+        lane_no=item.lane_no,
         **more,
     )
 
