@@ -1,3 +1,6 @@
+-- Items that are named by their ids are looked up by the primary key: `state || ''` keeps the planner from the small
+-- indexes of one state, which it takes for cheaper and which then are gone through again for every item.
+
 -- name: due_retries
 SELECT id, batch_no, lane_no FROM items
 WHERE state = 'waiting' AND waiting_for = 'retry' AND next_attempt_at <= :now
@@ -9,7 +12,7 @@ SELECT min(next_attempt_at) FROM items WHERE state = 'waiting' AND waiting_for =
 
 -- name: make_due
 UPDATE items SET state = 'pending', waiting_for = NULL, next_attempt_at = NULL
-WHERE id = ? AND state = 'waiting' AND waiting_for = 'retry'
+WHERE id = ? AND state || '' = 'waiting' AND waiting_for = 'retry'
 
 -- name: processor_gates
 SELECT name, paused, paused_until, broken_since, broken_config FROM processors ORDER BY name
@@ -59,22 +62,24 @@ SET turn = greatest(turn, (SELECT max(o.turn) FROM turns o WHERE o.priority = :p
 WHERE priority = :priority AND organization = :organization
 
 -- name: claim_items
--- Of each group, a pair (batch, item), at most :limit, of those that come after the item. What another transaction holds at this moment is left to it: nobody waits for items.
+-- Of each group, a pair (batch, item), at most :limit, of those that come after the item. What another transaction
+-- holds at this moment is left to it: nobody waits for items. The pair is compared as a whole so that only items_ready
+-- has the order: the primary key would lead past everything that has ended.
 UPDATE items
 SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
 WHERE id = ANY (ARRAY(
     SELECT f.id FROM json_array_elements(:groups::json) AS j (value)
     CROSS JOIN LATERAL (
         SELECT i.id FROM items i
-        WHERE i.batch_no = (j.value ->> 0)::bigint AND i.id > (j.value ->> 1)::bigint
-          AND i.state = 'pending' AND i.suspect = 0
-        ORDER BY i.id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) f))
+        WHERE (i.batch_no, i.id) > ((j.value ->> 0)::bigint, (j.value ->> 1)::bigint)
+          AND i.batch_no <= (j.value ->> 0)::bigint AND i.state = 'pending' AND i.suspect = 0
+        ORDER BY i.batch_no, i.id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) f))
 RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect, lane_no, lane
 
 -- name: claim_item
 UPDATE items
 SET state = 'processing', claim_no = claim_no + 1, worker_id = :worker_id, started_at = :now, progress = NULL
-WHERE id = ANY (ARRAY(SELECT id FROM items WHERE id = :id AND state = 'pending' FOR NO KEY UPDATE SKIP LOCKED))
+WHERE id = ANY (ARRAY(SELECT id FROM items WHERE id = :id AND state || '' = 'pending' FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING id, batch_no, position, key, claim_no, attempts_used, suspect, lane_no, lane
 
 -- name: open_suspects
@@ -111,8 +116,8 @@ FROM batches WHERE no = ANY (ARRAY(SELECT value::bigint FROM json_array_elements
 
 -- name: pending_files
 SELECT i.id, d.file FROM items i JOIN item_data d ON d.item_id = i.id
-WHERE i.batch_no = :no AND i.state = 'pending' AND i.suspect = 0 AND i.id > :after
-ORDER BY i.id LIMIT :limit
+WHERE (i.batch_no, i.id) > (:no, :after) AND i.batch_no <= :no AND i.state = 'pending' AND i.suspect = 0
+ORDER BY i.batch_no, i.id LIMIT :limit
 
 -- name: count_pending
 SELECT count(*) FROM items WHERE batch_no = :no AND state = 'pending' AND suspect = 0

@@ -13,7 +13,7 @@ WHERE i.state = 'waiting' AND i.waiting_for = 'retry' AND i.id > :after
 ORDER BY i.id LIMIT :limit;
 
 -- name: move_retry
-UPDATE items SET next_attempt_at = next_attempt_at - ? WHERE id = ? AND state = 'waiting' AND waiting_for = 'retry';
+UPDATE items SET next_attempt_at = next_attempt_at - ? WHERE id = ? AND state || '' = 'waiting' AND waiting_for = 'retry';
 
 -- name: move_try
 UPDATE attempts SET started_at = started_at - ?, ended_at = ended_at - ? WHERE item_id = ? AND claim_no = ?;

@@ -39,7 +39,7 @@ UPDATE ready_groups SET gate = 'cancel', opens_at = NULL WHERE batch_no = :no
 UPDATE items SET cancel_requested = 1 WHERE batch_no = :no AND state = 'processing'
 
 -- name: tell_item
-UPDATE items SET cancel_requested = 1 WHERE id = :id AND state = 'processing'
+UPDATE items SET cancel_requested = 1 WHERE id = :id AND state || '' = 'processing'
 
 -- name: cancel_pending
 UPDATE items SET state = 'cancelled', completed_at = :now
@@ -58,7 +58,7 @@ RETURNING lane_no
 
 -- name: cancel_item
 UPDATE items SET state = 'cancelled', waiting_for = NULL, next_attempt_at = NULL, completed_at = :now
-WHERE id = :id AND state IN ('pending', 'waiting')
+WHERE id = :id AND state || '' IN ('pending', 'waiting')
 RETURNING batch_no, organization, lane_no
 
 -- name: end_bulk
@@ -88,13 +88,13 @@ UPDATE batches SET bulk_detail = :detail WHERE no = :no
 
 -- name: retriable_items
 SELECT i.id, i.state, i.key FROM items i
-WHERE i.batch_no = :no AND i.state IN ('failed', 'cancelled') AND i.id > :after
+WHERE (i.batch_no, i.id) > (:no, :after) AND i.batch_no <= :no AND i.state IN ('failed', 'cancelled')
   AND (i.state = 'failed' AND :failed = 1 OR i.state = 'cancelled' AND :cancelled = 1)
   AND (:ids::json IS NULL OR i.id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))))
   AND (:lane::text IS NULL OR i.lane = :lane)
   AND (:error::text IS NULL OR EXISTS (SELECT 1 FROM item_results r WHERE r.item_id = i.id
        AND strpos(lower(r.error_type || ': ' || r.error_message), lower(:error::text)) > 0))
-ORDER BY i.id LIMIT nullif(:limit::bigint, -1)
+ORDER BY i.batch_no, i.id LIMIT nullif(:limit::bigint, -1)
 
 -- name: still_retriable
 SELECT i.id, i.state, i.key, i.lane_no FROM items i
@@ -108,7 +108,7 @@ SET state = CASE WHEN lane_no IS NULL THEN 'pending' ELSE 'waiting' END,
     waiting_for = CASE WHEN lane_no IS NOT NULL THEN 'lane' END,
     attempts_used = 0, crashes = 0, suspect = 0, completed_at = NULL, started_at = NULL,
     next_attempt_at = NULL
-WHERE id = ? AND state IN ('failed', 'cancelled')
+WHERE id = ? AND state || '' IN ('failed', 'cancelled')
 
 -- name: new_payload
 UPDATE item_data SET payload = :payload, idempotency_key = replace(gen_random_uuid()::text, '-', '')

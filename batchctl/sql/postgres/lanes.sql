@@ -56,28 +56,28 @@ CROSS JOIN LATERAL (
 UPDATE items SET state = 'waiting', waiting_for = 'lane', next_attempt_at = NULL
 WHERE id = ANY (ARRAY(
     SELECT id FROM items
-    WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND (state = 'pending' OR state = 'waiting' AND waiting_for = 'rate')
+    WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND (state || '' = 'pending' OR state || '' = 'waiting' AND waiting_for = 'rate')
     FOR NO KEY UPDATE SKIP LOCKED))
 RETURNING id
 
 -- name: lane_ready
 UPDATE items SET state = 'pending', waiting_for = NULL, next_attempt_at = NULL
-WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state = 'waiting' AND waiting_for IN ('lane', 'rate')
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state || '' = 'waiting' AND waiting_for || '' IN ('lane', 'rate')
 
 -- name: lane_put_off
 UPDATE items SET state = 'waiting', waiting_for = 'rate', next_attempt_at = j.at
 FROM (SELECT (value ->> 0)::bigint AS id, (value ->> 1)::bigint AS at FROM json_array_elements(:rows::json)) j
 WHERE items.id = j.id
-  AND (items.state = 'pending' OR items.state = 'waiting' AND items.waiting_for IN ('lane', 'rate'))
+  AND (items.state || '' = 'pending' OR items.state || '' = 'waiting' AND items.waiting_for || '' IN ('lane', 'rate'))
 
 -- name: lane_due
 UPDATE items SET state = 'waiting', waiting_for = 'lane', next_attempt_at = NULL
-WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state = 'waiting' AND waiting_for IN ('retry', 'rate')
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state || '' = 'waiting' AND waiting_for || '' IN ('retry', 'rate')
 
 -- name: lane_unclaim
 -- Of our own transaction: claimed a moment ago, and its lane may not go on yet.
 UPDATE items SET state = 'waiting', waiting_for = 'lane', worker_id = NULL, claim_no = claim_no - 1
-WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state = 'processing' AND worker_id = :worker_id
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state || '' = 'processing' AND worker_id = :worker_id
 
 -- name: open_lane_batches
 UPDATE lane_batches SET open = 1
@@ -197,7 +197,7 @@ SELECT min(next_attempt_at) FROM items WHERE state = 'waiting' AND waiting_for =
 
 -- name: make_rated_due
 UPDATE items SET state = 'pending', waiting_for = NULL, next_attempt_at = NULL
-WHERE id = ? AND state = 'waiting' AND waiting_for = 'rate'
+WHERE id = ? AND state || '' = 'waiting' AND waiting_for = 'rate'
 
 -- name: next_pace
 -- When the next start of a processor may be that has something to start. Where it has a limit for items at once, that

@@ -5,14 +5,14 @@ SET state = 'completed', worker_id = NULL, attempts_used = attempts_used + 1, pr
 FROM (SELECT (value ->> 0)::bigint AS id, (value ->> 1)::bigint AS claim_no, (value ->> 2)::bigint AS started_at,
              (value ->> 3)::bigint AS ended_at
       FROM json_array_elements(:rows::json)) r
-WHERE items.id = r.id AND items.state = 'processing' AND items.worker_id = :worker_id AND items.claim_no = r.claim_no
+WHERE items.id = r.id AND items.state || '' = 'processing' AND items.worker_id = :worker_id AND items.claim_no = r.claim_no
 
 -- name: settle_item
 UPDATE items
 SET state = :state, waiting_for = :waiting_for, worker_id = NULL, attempts_used = attempts_used + :counted,
     next_attempt_at = :next_attempt_at, progress = NULL, cancel_requested = 0,
     started_at = coalesce(:started_at, started_at), completed_at = :completed_at
-WHERE id = :id AND state = 'processing' AND worker_id = :worker_id AND claim_no = :claim_no
+WHERE id = :id AND state || '' = 'processing' AND worker_id = :worker_id AND claim_no = :claim_no
 
 -- name: insert_attempt
 INSERT INTO attempts (item_id, claim_no, organization, worker_id, outcome, counted, started_at, ended_at, error_type,
@@ -47,7 +47,7 @@ INSERT INTO attempt_logs (item_id, claim_no, text) VALUES (?, ?, ?)
 ON CONFLICT (item_id, claim_no) DO UPDATE SET text = right(attempt_logs.text || excluded.text, 262144)
 
 -- name: set_progress
-UPDATE items SET progress = ? WHERE id = ? AND state = 'processing' AND worker_id = ? AND claim_no = ?
+UPDATE items SET progress = ? WHERE id = ? AND state || '' = 'processing' AND worker_id = ? AND claim_no = ?
 
 -- name: told_to_cancel
 SELECT id FROM items

@@ -5,7 +5,7 @@ FROM item_steps WHERE item_id = ANY (ARRAY(SELECT value::bigint FROM json_array_
 
 -- name: claims_held
 SELECT id, claim_no FROM items
-WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state = 'processing' AND worker_id = :worker_id
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state || '' = 'processing' AND worker_id = :worker_id
 ORDER BY id FOR UPDATE
 
 -- name: store_step

@@ -33,4 +33,4 @@ WHERE state = 'processing' AND worker_id NOT IN (SELECT id FROM workers)
 UPDATE items SET suspect = 1, crashes = crashes + :alone WHERE id = :id
 
 -- name: cancel_told
-SELECT id FROM items WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state = 'processing' AND cancel_requested = 1
+SELECT id FROM items WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state || '' = 'processing' AND cancel_requested = 1
