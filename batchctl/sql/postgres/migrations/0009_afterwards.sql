@@ -2,7 +2,7 @@
 -- away when it is done. `state`: what became of the item; if it is in another one by now, the file stays where it is.
 -- `folder` is a JSON string. `host`: where the file is; '' where all work is done on one host.
 CREATE TABLE file_acts (
-    item_id         BIGINT PRIMARY KEY REFERENCES items (id),
+    item_id         BIGINT PRIMARY KEY,
     act             TEXT NOT NULL CHECK (act IN ('move', 'delete')),
     folder          TEXT,
     state           TEXT NOT NULL CHECK (state IN ('completed', 'failed')),
