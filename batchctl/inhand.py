@@ -26,6 +26,10 @@ _SHORTEST_WINDOW = 0.01  # seconds
 _LOOKAHEAD_MOST = 2_000
 
 
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class Ended(msgspec.Struct, frozen=True):
     """An item's end. `started_at` is None where it was never touched; `log` is what was not flushed yet; `step` is
     where it ended, `kept` what that step leaves behind."""
@@ -48,12 +52,30 @@ class Keeping(msgspec.Struct, frozen=True):
 
 
 class Running:
-    """The Context of one item: notes when it started, its progress and its log until the worker collects them."""
+    """The Context of one item: notes when it started, its progress and its log until the worker collects them. `clock`
+    tells what is stored; this host's own may differ."""
 
-    __slots__ = ("_keep", "_log", "_marks", "_slot", "item", "kept", "news", "processor", "started_at", "step")
+    __slots__ = (
+        "_clock",
+        "_keep",
+        "_log",
+        "_marks",
+        "_slot",
+        "item",
+        "kept",
+        "news",
+        "processor",
+        "started_at",
+        "step",
+    )
 
     def __init__(
-        self, item: Item, processor: Processor, marks: InFlight, keep: Callable[[Keeping], None] = lambda _: None
+        self,
+        item: Item,
+        processor: Processor,
+        marks: InFlight,
+        keep: Callable[[Keeping], None],
+        clock: Callable[[], int],
     ) -> None:
         self.item = item
         self.processor = processor
@@ -62,14 +84,16 @@ class Running:
         self.step: StepTry | None = None
         self.kept: Kept | None = None
         self._keep = keep
+        self._clock = clock
         self._marks = marks
         self._slot: int | None = None
         self._log: list[str] = []
 
     def started(self, at_ms: int | None = None) -> None:
-        now = time.time_ns() // 1_000_000 if at_ms is None else at_ms
+        here = _wall_clock()
+        now = here if at_ms is None else at_ms
         if self.started_at is None:  # a later step does not begin it anew
-            self.started_at = now
+            self.started_at = now + self._clock() - here
         if at_ms is None and self._slot is None:
             self._slot = self._marks.take()
             self._marks.mark(self._slot, self.item.number, self.item.claim_no, now)
@@ -106,10 +130,17 @@ class Running:
 
 class InHand:
     """Items between claim and record. `width` items run at once; what was claimed ahead waits here or at its
-    processor."""
+    processor. `clock` is the store's, in ms UTC."""
 
-    def __init__(self, marks: InFlight, width: int, processor_of: Callable[[Item], Processor]) -> None:
+    def __init__(
+        self,
+        marks: InFlight,
+        width: int,
+        processor_of: Callable[[Item], Processor],
+        clock: Callable[[], int] | None = None,
+    ) -> None:
         self.width = width
+        self._clock = clock or _wall_clock
         self._marks = marks
         self._processor_of = processor_of
         self._ready: deque[Item] = deque()
@@ -209,9 +240,9 @@ class InHand:
         except BatchctlError as error:
             broken = Broken(ItemError("NotConfigured", "; ".join([error.message, *error.details])))
             self._unrecorded.add(item.number)
-            self._inbox.put(Ended(item, broken, None, time.time_ns() // 1_000_000, ""))
+            self._inbox.put(Ended(item, broken, None, self._clock(), ""))
             return
-        running = self._running[item.number] = Running(item, processor, self._marks, self._keep)
+        running = self._running[item.number] = Running(item, processor, self._marks, self._keep, self._clock)
         self._given[item.processor] += 1
         processor.start(item, running, self._done(running))
 
@@ -223,7 +254,7 @@ class InHand:
 
     def _done(self, running: Running) -> Callable[[Outcome], None]:
         def done(outcome: Outcome) -> None:
-            ended_at = time.time_ns() // 1_000_000
+            ended_at = self._clock()
             running.release()
             with self._lock:
                 if self._running.pop(running.item.number, None) is None:

@@ -150,7 +150,7 @@ class Worker:
         names, roots = sorted(plan.scope.processors), config.worker.roots
         self._member = Membership(store.engine, config.worker.lease, plan.concurrency, names, roots)
         self._pool = ProcessorPool(config, self._member, plan.concurrency)
-        self._hand = InHand(self._member.inflight, plan.concurrency, self._pool.of)
+        self._hand = InHand(self._member.inflight, plan.concurrency, self._pool.of, store.engine.now)
         self._claimer = Claimer(store.engine, self._member.id, self._places(config))
         self._delivery = Delivery(store.engine, self._member.id, self._pool)
         self._contact = Contact(

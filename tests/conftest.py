@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,10 @@ class Cli:
         assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout)
 
-    def start(self, *args: str | bytes | Path, **env: str) -> subprocess.Popen[str]:
-        """The running program, its output in pipes."""
+    def start(self, *args: str | bytes | Path, inside: Sequence[str] = (), **env: str) -> subprocess.Popen[str]:
+        """The running program, its output in pipes; `inside` is put before the command."""
         return subprocess.Popen(
-            [sys.executable, "-m", "batchctl", *args],
+            [*inside, sys.executable, "-m", "batchctl", *args],
             cwd=self.folder,
             env=self.environment(**env),
             stdin=subprocess.DEVNULL,

@@ -56,21 +56,27 @@ def sqlite(folder: Path, name: str = "queue.db") -> Iterator[Database]:
 @contextmanager
 def postgres(folder: Path, name: str = "") -> Iterator[Database]:  # noqa: ARG001 - it lies on the server
     with cluster().database() as url:
+        yield at(url)
 
-        def query(sql: str, *params: object) -> Rows:
-            with psycopg.connect(url) as connection:
-                return connection.execute(_placed(sql), params).fetchall()  # type: ignore[call-overload,no-any-return]
 
-        def change(sql: str, *params: object) -> None:
-            with psycopg.connect(url) as connection:
-                connection.execute(_placed(sql), params)  # type: ignore[call-overload]
+def at(url: str, eyes_url: str | None = None) -> Database:
+    """The database of that URL; `eyes_url`: how tests reach it, where that is another way."""
+    way = eyes_url or url
 
-        @contextmanager
-        def eyes() -> Iterator[Callable[..., Rows]]:
-            with psycopg.connect(url, autocommit=True) as connection:
-                yield lambda sql, *params: connection.execute(_placed(sql), params).fetchall()  # type: ignore[call-overload]
+    def query(sql: str, *params: object) -> Rows:
+        with psycopg.connect(way) as connection:
+            return connection.execute(_placed(sql), params).fetchall()  # type: ignore[call-overload,no-any-return]
 
-        yield Database("postgres", url, None, query, change, eyes)
+    def change(sql: str, *params: object) -> None:
+        with psycopg.connect(way) as connection:
+            connection.execute(_placed(sql), params)  # type: ignore[call-overload]
+
+    @contextmanager
+    def eyes() -> Iterator[Callable[..., Rows]]:
+        with psycopg.connect(way, autocommit=True) as connection:
+            yield lambda sql, *params: connection.execute(_placed(sql), params).fetchall()  # type: ignore[call-overload]
+
+    return Database("postgres", url, None, query, change, eyes)
 
 
 def _placed(sql: str) -> str:

@@ -17,17 +17,17 @@ from batchctl.errors import StoreError, StoreInterrupted
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_SECONDS = 10
-# A session whose host is gone must not keep what it has locked.
+# A session whose host is gone must not keep what it has locked: all others wait for that.
 _SETTINGS = """
-SET lock_timeout = '30s'; SET statement_timeout = '120s'; SET idle_in_transaction_session_timeout = '60s';
-SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
-SET tcp_user_timeout = '30s'; SET jit = off; SET standard_conforming_strings = on; SET client_min_messages = warning
+SET lock_timeout = '30s'; SET statement_timeout = '120s'; SET idle_in_transaction_session_timeout = '20s';
+SET tcp_keepalives_idle = 6; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = '15s'; SET jit = off; SET standard_conforming_strings = on; SET client_min_messages = warning
 """
 _KEEPALIVE = {
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
+    "keepalives_idle": 6,
+    "keepalives_interval": 3,
     "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
+    "tcp_user_timeout": 15_000,
 }
 _END_LEFTOVER = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
