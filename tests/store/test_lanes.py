@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -202,7 +203,7 @@ def test_a_config_that_goes_on_after_failures_ends_all_holds(store: Store, worke
     assert keys(worker.claim(10)) == ["k2A"]
 
 
-def test_the_last_row_of_a_key_says_its_lane(store: Store, worker: Worker, peek: Peek) -> None:
+def test_the_last_row_of_a_key_says_its_lane(store: Store, worker: Worker) -> None:
     rows = laned("AB")
     rows[1] = type(rows[1])(rows[0].key, 2, rows[1].payload, rows[1].where, lane="B")
     loading = kit.begin(store, on_duplicate="last")
@@ -265,14 +266,14 @@ def test_a_processors_rate_spreads_the_starts_of_all_workers(store: Store, clock
                 found.append(item.start_at)
                 worker.complete(item)
         clock.advance(7)
-    assert all(abs(after - before - 100) <= 1 for before, after in zip(found, found[1:], strict=False))
+    assert all(abs(after - before - 100) <= 1 for before, after in itertools.pairwise(found))
 
 
 def test_a_lanes_rate(store: Store, worker: Worker, clock: Clock) -> None:
     adopt(store, Definition(Rules(rate=Rate(2, 1))))
     load(store, laned("AAAA"))
     found = starts(worker, clock, 4)
-    assert all(500 <= after - before <= 510 for before, after in zip(found, found[1:], strict=False))
+    assert all(500 <= after - before <= 510 for before, after in itertools.pairwise(found))
 
 
 def test_a_lanes_rate_with_several_slots(store: Store, worker: Worker, clock: Clock, peek: Peek) -> None:
@@ -307,7 +308,7 @@ def test_nothing_is_claimed_ahead_at_a_rate(store: Store) -> None:
         assert len(worker.claimer.claim(tx, PACED, 50, store.engine.now(), 5)) == 5
 
 
-def test_a_rate_that_is_gone_keeps_nothing_back(store: Store, clock: Clock) -> None:
+def test_a_rate_that_is_gone_keeps_nothing_back(store: Store) -> None:
     adopt(store, Definition(rate=Rate(1, 60)))
     load(store, 3)
     worker = Worker(store, "w1", PACED)
