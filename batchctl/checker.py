@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchctl import alerting, hosts, idle, journal, recovery
+from batchctl import alerting, filing, hosts, idle, journal, recovery
 from batchctl.config import Config, inline
 from batchctl.engines.again import again
 from batchctl.engines.base import Presence
@@ -42,7 +42,8 @@ class Outcome:
 
     skipped   why it left the work to another check
     errors    what went wrong, one for each phase that failed
-    warnings  what went wrong with what is tried again: messages that could not be sent
+    warnings  what went wrong with what is tried again: messages that could not be sent, files that could not be moved
+    files     how many were moved or deleted
     signal    the number of the signal that stopped it
     """
 
@@ -52,6 +53,7 @@ class Outcome:
     drained: Tally = field(default_factory=Tally)
     sent: int = 0
     unsent: int = 0
+    files: int = 0
     deleted: int = 0
     alerts: list[dict[str, Any]] = field(default_factory=list)
     raised: list[dict[str, Any]] = field(default_factory=list)
@@ -146,6 +148,7 @@ class Checker:
             ("recover", self._recover),
             ("interrupted work", self._finish_bulk),
             ("drain", self._drain),
+            ("files", self._carry),
             ("batches", self._finish_batches),
             ("notifications", self._notify),
             ("cleanup", self._clean),
@@ -232,7 +235,8 @@ class Checker:
             return {no for (no,) in tx.all("unfinished_batches", {"org": self._organization})}
 
     def _recover(self) -> None:
-        found = recovery.recover_workers(self._engine, own=None, max_crashes=self._config.worker.max_crashes)
+        most, note = self._config.worker.max_crashes, filing.given_up(self._engine, self._config.processors)
+        found = recovery.recover_workers(self._engine, own=None, max_crashes=most, note=note)
         self.outcome.recovered += found.items
         for one in found.failed:
             self.outcome.drained.add(one)
@@ -297,6 +301,14 @@ class Checker:
         mine.retried += tally.retried
         mine.batches |= tally.batches
         self.outcome.recovered += tally.recovered
+
+    def _carry(self) -> None:
+        """Files of items that have ended go where `after` says."""
+        from batchctl.porter import carry
+
+        came = carry(self._engine, deadline=self._soon())
+        self.outcome.files += came.done
+        self.outcome.warnings += [*came.problems, *came.kept]
 
     def _finish_batches(self) -> None:
         """The end of a batch is part of the commit that records its last item; this is for what should never be."""

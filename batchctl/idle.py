@@ -157,7 +157,7 @@ def _nothing_due(note: Mapping[str, Any], *, exact: bool) -> bool:
             return False
         if look.true("due_work", now=now) or look.true("due_repair") or look.true("due_alert"):
             return False
-        if look.true("due_notice", now=now):
+        if look.true("due_notice", now=now) or look.true("due_file_act", now=now):
             return False
         if (exact or note["queue_rules"]) and look.true("any_unfinished"):
             return False

@@ -67,16 +67,19 @@ def health(engine: Engine, row: Mapping[str, Any]) -> Health:
     return judge(row, here, locked=locked, now=engine.now(), monotonic=awake, local=local)
 
 
-def recover(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
+def recover(engine: Engine, *, own: str | None, max_crashes: int, note: recovering.Note | None = None) -> Recovered:
     """One pass over workers, loads and bulk acts. `own` is the calling worker's id."""
-    found = recover_workers(engine, own=own, max_crashes=max_crashes)
+    found = recover_workers(engine, own=own, max_crashes=max_crashes, note=note)
     loads, acts = finish_interrupted(engine, patience=_PATIENCE)
     tidy(engine)
     return replace(found, loads=loads, bulk=acts)
 
 
-def recover_workers(engine: Engine, *, own: str | None, max_crashes: int) -> Recovered:
-    """Put back what dead workers held; and put right what a clock that was set back has delayed."""
+def recover_workers(
+    engine: Engine, *, own: str | None, max_crashes: int, note: recovering.Note | None = None
+) -> Recovered:
+    """Put back what dead workers held; and put right what a clock that was set back has delayed. `note` is called in
+    each commit with what it records."""
     clock.set_back(engine)
     with engine.read() as tx:
         rows = tx.dicts("all_workers")
@@ -87,7 +90,7 @@ def recover_workers(engine: Engine, *, own: str | None, max_crashes: int) -> Rec
         state = Health.ALIVE if row["id"] == own else health(engine, row)
         if state is Health.ALIVE:
             continue
-        items += _bury(engine, row, state, max_crashes, failed)
+        items += _bury(engine, row, state, max_crashes, failed, note)
         workers += 1
     for worker_id in ownerless:
         if not engine.alive(worker_id):
@@ -100,7 +103,14 @@ def finish_interrupted(engine: Engine, *, patience: float | None = None) -> tupl
     return loading.abort_abandoned(engine), bulk.finish_interrupted(engine, patience=patience)
 
 
-def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: int, failed: list[Settled]) -> int:
+def _bury(
+    engine: Engine,
+    row: Mapping[str, Any],
+    state: Health,
+    max_crashes: int,
+    failed: list[Settled],
+    note: recovering.Note | None,
+) -> int:
     worker_id = row["id"]
     folder = engine.private_folder()
     if state is Health.FROZEN and not hosts.kill(row["pid"], row["pid_started"]):
@@ -110,7 +120,7 @@ def _bury(engine: Engine, row: Mapping[str, Any], state: Health, max_crashes: in
         return 0  # somebody else's process still works on its items: they stay where they are
     # What a worker of another host had started can't be seen from here: nobody is suspected.
     started = _started(folder / f"{worker_id}.inflight") if local and state is not Health.REBOOTED else None
-    return recovering.release_worker(engine, worker_id, started, max_crashes, failed.append)
+    return recovering.release_worker(engine, worker_id, started, max_crashes, failed.append, note)
 
 
 def tidy(engine: Engine) -> None:

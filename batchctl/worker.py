@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from batchctl import hosts, outlook, recovery
+from batchctl import filing, hosts, outlook, recovery
 from batchctl.config import Config
 from batchctl.contact import Contact
 from batchctl.engines.base import Tx
@@ -29,7 +29,7 @@ from batchctl.recorder import give_back, settle
 from batchctl.service import Service
 from batchctl.sinks import Delivery, Parcel, portions
 from batchctl.store import Claimer, Scope, Store
-from batchctl.transitions import bulk, pacing, steps
+from batchctl.transitions import bulk, file_acts, pacing, steps
 from batchctl.transitions.processors import break_processor, mend_changed
 from batchctl.transitions.recording import Settled, record, store_news
 
@@ -355,6 +355,8 @@ class Worker:
             if isinstance(one.outcome, Broken):
                 fingerprint = self._pool.fingerprint(one.item)
                 break_processor(tx, one.item.processor, one.outcome.error, fingerprint, now)
+        intents = filing.intents(recorded, (one.item for one in ended), self._pool.config)
+        file_acts.intend(tx, intents, file_acts.host_of(self._engine), now)
         return ended, recorded
 
     def _claim(self, tx: Tx, room: int, now: int) -> list[Item]:
@@ -516,7 +518,9 @@ class Worker:
 
     def _recover(self) -> None:
         most = self._config.worker.max_crashes
-        found = self._contact.keep(lambda: recovery.recover(self._engine, own=self._member.id, max_crashes=most))
+        note = filing.given_up(self._engine, self._config.processors)
+        own = self._member.id
+        found = self._contact.keep(lambda: recovery.recover(self._engine, own=own, max_crashes=most, note=note))
         self.tally.recovered += found.items
         for one in found.failed:
             self._count_failed(one)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchctl.inhand import Ended
     from batchctl.model import Failed
     from batchctl.notify import Courier
+    from batchctl.porter import Porter
     from batchctl.service import Service
     from batchctl.store import Scope, Store
     from batchctl.worker import Ending, Setup, Worker
@@ -69,11 +70,13 @@ def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOption
     )
     worker = Worker(store, config, plan)
     with _courier(shared, config, options) as courier:
-        with _progress(shared, store, batch_nos, options):
+        with _progress(shared, store, batch_nos, options), _porter(shared, config) as porter:
             ending = worker.run()
         if courier is not None:
             courier.end(send_rest=worker.signal is None)
     for problem in courier.total.errors[:_TOLD] if courier is not None else ():
+        console.warn(problem)
+    for problem in (*porter.total.problems, *porter.total.kept)[:_TOLD] if porter is not None else ():
         console.warn(problem)
     return _answer(shared, store, worker, ending, scope, begun)
 
@@ -114,6 +117,15 @@ def _courier(shared: Globals, config: Config, options: RunOptions) -> AbstractCo
     from batchctl.notify import Courier
 
     return Courier(shared.another_store, shared.config, _log_problem if options.forever else None)
+
+
+def _porter(shared: Globals, config: Config) -> AbstractContextManager[Porter | None]:
+    """Who moves the files of items that have ended, where the config wants that of any."""
+    if not any(one.after for one in config.processors.values()):
+        return nullcontext()
+    from batchctl.porter import Porter
+
+    return Porter(shared.another_store)
 
 
 def _log_problem(text: str) -> None:

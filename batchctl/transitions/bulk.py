@@ -20,7 +20,7 @@ from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.errors import UsageError
 from batchctl.model import ItemState
-from batchctl.transitions import lanes, limits, steps
+from batchctl.transitions import file_acts, lanes, limits, steps
 from batchctl.transitions.common import event, open_group, wake
 from batchctl.transitions.recording import change_counts, count_final
 
@@ -276,6 +276,7 @@ def _send_back(tx: Tx, act: _Act, plan: _Retry, rows: list[Row]) -> None:
     ids = [(row[0],) for row in rows]
     tx.many("retry_item", ids)
     tx.many("drop_result", ids)
+    file_acts.forget(tx, [row[0] for row in rows])
     anew = plan.from_start or plan.payloads is not None or plan.files is not None  # what they found was of other input
     steps.begin_again(tx, [row[0] for row in rows], from_start=anew)
     for number, _, key, _ in rows:

@@ -85,6 +85,7 @@ def _delete_items(tx: Tx, rows: list[Row]) -> None:
     ids = {"ids": json.dumps([row[0] for row in rows])}
     tx.run("delete_logs_of", ids)
     tx.run("delete_steps_of", ids)
+    tx.run("delete_file_acts_of", ids)
     tx.run("delete_attempts_of", ids)
     tx.run("delete_results_of", ids)
     tx.run("delete_data_of", ids)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from batchctl.engines.again import again
-from batchctl.engines.base import Engine, Row
+from batchctl.engines.base import Engine, Row, Tx
 from batchctl.model import AttemptOutcome, ItemError, ItemState
 from batchctl.transitions.common import event
 from batchctl.transitions.recording import Settled, record
 
 _CHUNK = 2_000
+Note = Callable[[Tx, Sequence[Settled], int], None]
 
 
 def release_worker(
@@ -19,6 +20,7 @@ def release_worker(
     started: frozenset[tuple[int, int]] | None,
     max_crashes: int,
     on_failed: Callable[[Settled], None] | None = None,
+    note: Note | None = None,
 ) -> int:
     """Take everything from a worker that is gone, and its row. Returns how many items it still held.
 
@@ -26,10 +28,11 @@ def release_worker(
                  blame then
     max_crashes  how many deaths alone an item may cost before it fails
     on_failed    told of each item that has now failed
+    note         called in each commit with what it records
     """
     released = 0
     while True:
-        count, ours = _release_some(engine, worker_id, started, max_crashes, released)
+        count, ours = _release_some(engine, worker_id, started, max_crashes, released, note)
         released += count
         for one in ours:
             if on_failed is not None and one.state is ItemState.FAILED:
@@ -40,7 +43,12 @@ def release_worker(
 
 @again
 def _release_some(
-    engine: Engine, worker_id: str, started: frozenset[tuple[int, int]] | None, max_crashes: int, before: int
+    engine: Engine,
+    worker_id: str,
+    started: frozenset[tuple[int, int]] | None,
+    max_crashes: int,
+    before: int,
+    note: Note | None,
 ) -> tuple[int, list[Settled]]:
     """(how many, those that were still held); with the last of them the worker's row goes. `before`: so many went
     already."""
@@ -52,6 +60,8 @@ def _release_some(
             if one.outcome is AttemptOutcome.CRASHED:
                 tx.run("mark_suspect", {"id": one.item_id, "alone": int(row[4])})
         ours = record(tx, worker_id, settled, now)
+        if note is not None:
+            note(tx, ours, now)
         if len(rows) < _CHUNK:
             tx.run("delete_worker", {"id": worker_id})
             if before + len(rows):

@@ -32,6 +32,10 @@ SELECT EXISTS (SELECT 1 FROM batches
 SELECT EXISTS (SELECT 1 FROM alerts WHERE cleared_at IS NULL)
     OR EXISTS (SELECT 1 FROM processors p JOIN ready_groups g ON g.processor = p.name WHERE p.broken_since IS NOT NULL);
 
+-- name: due_file_act
+-- Whether a file of an item that has ended is to be moved or deleted. On one host; others ask by name.
+SELECT EXISTS (SELECT 1 FROM file_acts WHERE host = '' AND next_attempt_at <= :now);
+
 -- name: any_unfinished
 SELECT EXISTS (SELECT 1 FROM batches WHERE status IN ('loading', 'deleting', 'pending', 'processing'));
 
