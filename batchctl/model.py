@@ -295,6 +295,22 @@ class Incoming(msgspec.Struct, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """At most so many batches of an organization within any so many seconds.
+
+    name       how the config calls it
+    processor  only batches for this one; None: for any
+    user       only this user's; None: of all users together
+    """
+
+    name: str
+    count: int
+    seconds: float
+    processor: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NewBatch:
     """What `enqueue` asks the store to make; `group` where --split makes several of it."""
 
@@ -309,3 +325,4 @@ class NewBatch:
     not_before: int | None = None
     idempotency_key: str | None = None
     max_failures: int | float | None = None  # so many failed items stop it; a float is a share of its items
+    quotas: tuple[Quota, ...] = ()

@@ -14,6 +14,7 @@ from batchctl.transitions import bulk, control
 from batchctl.transitions.claiming import Claimer, Scope
 from batchctl.transitions.control import EVERYTHING, UNSET, _Unset
 from batchctl.transitions.loading import CHUNK, Duplicate, Loaded, Loading
+from batchctl.transitions.quotas import refuse_over_quota
 
 __all__ = ["CHUNK", "EVERYTHING", "UNSET", "Claimer", "Duplicate", "Loaded", "Loading", "Scope", "Store"]
 
@@ -75,6 +76,11 @@ class Store:
     ) -> Loading:
         """A batch on its way in; see `Loading`."""
         return Loading(self.engine, new, split, on_duplicate, skip_known)
+
+    def refuse_over_quota(self, new: NewBatch, batches: int) -> None:
+        """Raises LimitReached where `enqueue` would refuse to make so many batches now."""
+        with self.engine.read() as tx:
+            refuse_over_quota(tx, new, batches, self.engine.now())
 
     def pause(self, batch_nos: Iterable[int], until: int | None, actor: str | None) -> int:
         return control.pause(self.engine, batch_nos, until, actor)

@@ -284,7 +284,6 @@ RESERVED: Mapping[tuple[str, ...], str] = {
     ("into",): "{command: [x], into: {table: t, pk: [a, b], add: {c: '{{ now }}'}, indexes: [a], database: o.db}}",
     ("after",): "{command: [x], after: {completed: 'move:done/', failed: delete}}",
     ("max_failures",): "{command: [x], max_failures: 10%}",
-    ("accept", "batches_per_user"): "{command: [x], accept: {batches_per_user: 3/h}}",
     ("steps",): "{steps: [{name: a, command: [x], fallback: {python: 'a:b'}}, {name: b, python: 'a:b', timeout: 5s}]}",
     ("gemini",): "{gemini: {model: m, api_key: k, prompt: p, attach: '{{ path }}', schema: s.json, mode: live}}",
     ("openai",): "{openai: {model: m, base_url: 'https://x', system: s, max_tokens: 5, request: {a: 1}}}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,8 @@ from batchctl.commands import enqueue_answer as answer
 from batchctl.commands.common import Globals, batch_name, moment, one_line
 from batchctl.commands.enqueue_options import EnqueueOptions
 from batchctl.commands.enqueue_wanted import Wanted
-from batchctl.errors import InvalidInput, UsageError
+from batchctl.errors import InvalidInput, StoreMissing, UsageError
+from batchctl.intake import limits
 from batchctl.intake.preview import item_of, preview
 from batchctl.intake.problems import Problems
 from batchctl.intake.submit import Submission, Terms
@@ -33,7 +35,7 @@ def enqueue(shared: Globals, options: EnqueueOptions, words: Sequence[str] | Non
     problems = Problems()
     items = wanted.items(target, problems)
     if options.dry_run:
-        return _dry_run(shared, target, terms.new, items, problems, wanted)
+        return _dry_run(shared, target, terms, items, problems, wanted)
     submission = Submission(terms, problems, lambda: shared.open_store(create=True))
     loaded = submission.submit(items)
     if not submission.count and not options.skip_known:
@@ -48,16 +50,16 @@ def enqueue(shared: Globals, options: EnqueueOptions, words: Sequence[str] | Non
 
 def target_of(shared: Globals, options: EnqueueOptions, words: Sequence[str] | None) -> Target:
     """The processor that the options or the words after -- name. Raises UsageError or InvalidInput."""
-    config = shared.config()
+    config, organization = shared.config(), shared.organization
     if words is None:
-        return named(config, options.processor)
+        return named(config, options.processor, organization)
     settings: dict[str, Any] = {
         "timeout": seconds(options.timeout, "--timeout"),
         "retries": options.retries,
         "stdout_to": options.stdout_to,
     }
     given = {name: value for name, value in settings.items() if value is not None}
-    target = inline(words, str(shared.cwd), given)
+    target = inline(config, words, str(shared.cwd), given, organization)
     assert target.definition is not None
     if config.masker(target.definition) != target.definition:
         raise InvalidInput(
@@ -91,12 +93,8 @@ def _fitting(options: EnqueueOptions, words: Sequence[str] | None) -> None:
 
 
 def _terms(shared: Globals, options: EnqueueOptions, target: Target, wanted: Wanted) -> Terms:
-    most = target.config.accept.max_items
-    if most is not None and options.split is not None and options.split > most:
-        raise InvalidInput(
-            f"--split {options.split}: {target.name} accepts at most {most:,} items in a batch (max_items)",
-            hint=f"--split {most}",
-        )
+    most = limits.most_items(target.rules)
+    most.refuse_split(options.split)
     new = NewBatch(
         kind=wanted.kind,
         processor=target.name,
@@ -109,12 +107,13 @@ def _terms(shared: Globals, options: EnqueueOptions, target: Target, wanted: Wan
         not_before=moment(options.not_before, "--not-before"),
         idempotency_key=options.idempotency_key,
         max_failures=target.config.max_failures,
+        quotas=limits.quotas(target.rules, shared.user),
     )
     return Terms(new, options.split, options.on_duplicate.value, options.skip_known, options.again, most)
 
 
 def _dry_run(
-    shared: Globals, target: Target, new: NewBatch, items: Iterator[Incoming], problems: Problems, wanted: Wanted
+    shared: Globals, target: Target, terms: Terms, items: Iterator[Incoming], problems: Problems, wanted: Wanted
 ) -> int:
     """Look at everything, show the first few, store nothing."""
     first = list(islice(items, _PREVIEWED))
@@ -122,10 +121,20 @@ def _dry_run(
     problems.raise_if_any("the input")
     if not count:
         raise wanted.nothing()
+    _refuse_beyond_limits(shared, terms, count)
     config = shared.config()
-    shown = [preview(target.config, item_of(each, new, total=count), config.secrets) for each in first]
+    shown = [preview(target.config, item_of(each, terms.new, total=count), config.secrets) for each in first]
     answer.previewed(shared, target.name, config.masker.value(shown), count)
     return 0
+
+
+def _refuse_beyond_limits(shared: Globals, terms: Terms, count: int) -> None:
+    """What `enqueue` would say to so many items, as far as can be told before. Raises InvalidInput, LimitReached."""
+    if terms.split is None and terms.certain:
+        terms.max_items.refuse(count)
+    if terms.new.quotas and terms.certain and not terms.new.idempotency_key:
+        with suppress(StoreMissing):
+            shared.open_store().refuse_over_quota(terms.new, -(-count // terms.split) if terms.split else 1)
 
 
 def _run(shared: Globals, options: EnqueueOptions, loaded: Loaded, words: Sequence[str] | None) -> int:

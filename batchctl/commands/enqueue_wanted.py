@@ -37,10 +37,9 @@ class WantedFiles:
         for reason in lacking({}) if lacking else ():
             problems.add(target.name, f"a file {reason}")
         rules = selection.Selection(self.recursive, self.patterns, self.min_age, self.left_out)
-        accept = target.config.accept
-        limits = FileLimits(target.name, accept.types, accept.max_file_size)
+        limits = [FileLimits(rule.who, rule.accept.types, rule.accept.max_file_size) for rule in target.rules]
         chosen = rules.files([*selection.given(self.paths), *self._listed(problems)], problems)
-        return files(chosen, limits=limits, lane_of=lanes.lane_of_files(target.config), problems=problems)
+        return files(chosen, limits=FileLimits(others=limits), lane_of=lanes.lane_of_files(target.config), problems=problems)
 
     def nothing(self) -> InvalidInput:
         """Why there is nothing to enqueue."""

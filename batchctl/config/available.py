@@ -12,7 +12,6 @@ PROCESSOR_KEYS: tuple[tuple[str, ...], ...] = (
     ("gemini",),
     ("openai",),
     ("anthropic",),
-    ("accept", "batches_per_user"),
     ("poll",),
     ("max_wait",),
     ("budget",),

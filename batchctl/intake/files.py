@@ -18,19 +18,22 @@ Check = Callable[[Incoming], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """What a processor accepts: types (empty: all) and bytes (None: any size)."""
+    """What `who` accepts: types (empty: all) and bytes (None: any size); and what others accept, where these count, too."""
 
-    processor: str = ""
+    who: str = ""
     types: Sequence[str] = ()
     max_size: int | None = None
+    others: Sequence[FileLimits] = ()
 
     def reasons(self, facts: Facts) -> Iterator[str]:
         """Why the file is not accepted; nothing where it is."""
         if self.max_size is not None and facts.size > self.max_size:
-            yield f"has {facts.size:,} bytes, but {self.processor} accepts at most {self.max_size:,} (max_file_size)"
+            yield f"has {facts.size:,} bytes, but {self.who} accepts at most {self.max_size:,} (max_file_size)"
         if self.types and not facts.type.accepted(self.types):
             wanted = ", ".join(self.types)
-            yield f"is {facts.type.media_type} by its content, but {self.processor} accepts only {wanted} (types)"
+            yield f"is {facts.type.media_type} by its content, but {self.who} accepts only {wanted} (types)"
+        for other in self.others:
+            yield from other.reasons(facts)
 
 
 def files(

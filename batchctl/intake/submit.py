@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from batchctl.errors import InvalidInput
+from batchctl.intake.limits import MostItems
 from batchctl.intake.problems import SHOWN, Problems
 from batchctl.model import Incoming, NewBatch
 from batchctl.store import CHUNK, Loaded, Loading, Store
@@ -23,7 +23,7 @@ class Terms:
     """How a batch is to be made.
 
     on_duplicate   "refuse", "skip" or "last": what to do with a key that was there before
-    max_items      the most that the processor accepts in one batch; None: any number
+    max_items      the most that is accepted in one batch
     """
 
     new: NewBatch
@@ -31,7 +31,12 @@ class Terms:
     on_duplicate: str = "refuse"
     skip_known: bool = False
     again: bool = False
-    max_items: int | None = None
+    max_items: MostItems = MostItems()
+
+    @property
+    def certain(self) -> bool:
+        """Whether every item counts; else some of those to come may be left out."""
+        return not self.skip_known and self.on_duplicate == "refuse"
 
 
 @dataclass(slots=True)
@@ -101,26 +106,18 @@ class Submission:
 
     def _too_many(self) -> bool:
         """Whether the items so far are more than one batch may hold, whatever is left out of them later."""
-        terms = self.terms
-        if terms.max_items is None or terms.split is not None:
+        most = self.terms.max_items.count
+        if most is None or self.terms.split is not None:
             return False
-        return (self.count if self._certain else self._accepted() - CHUNK) > terms.max_items
+        return (self.count if self._certain else self._accepted() - CHUNK) > most
 
     @property
     def _certain(self) -> bool:
-        """Whether every item counts; else some of those to come may be left out."""
-        return not self.terms.skip_known and self.terms.on_duplicate == "refuse"
+        return self.terms.certain
 
     def _refuse_too_many(self) -> None:
-        terms = self.terms
-        if terms.max_items is None or terms.split is not None or self._accepted() <= terms.max_items:
-            return
-        count = f"{self._accepted():,}" if self._certain else f"more than {terms.max_items:,}"
-        raise InvalidInput(
-            f"{count} items, but {terms.new.processor} accepts at most {terms.max_items:,} in a batch (max_items)",
-            details=self.problems.details(),
-            hint=f"--split {terms.max_items} makes several batches of them",
-        )
+        if self.terms.split is None:
+            self.terms.max_items.refuse(self._accepted(), certain=self._certain, details=self.problems.details())
 
 
 @contextmanager

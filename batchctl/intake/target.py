@@ -11,6 +11,7 @@ from typing import Any
 
 from batchctl.config.structs import Config, ProcessorConfig
 from batchctl.errors import InvalidInput, UsageError
+from batchctl.intake.limits import Rule, rules_for
 from batchctl.intake.names import is_utf8, readable
 
 INLINE = "inline:"
@@ -18,15 +19,17 @@ INLINE = "inline:"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the items are for. `definition` is the JSON text of an inline command, else None."""
+    """What the items are for. `definition` is the JSON text of an inline command, else None; `rules` is all that limits
+    what may be enqueued."""
 
     name: str
     config: ProcessorConfig
     definition: str | None = None
     secrets: Mapping[str, Any] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
 
 
-def named(config: Config, name: str | None) -> Target:
+def named(config: Config, name: str | None, organization: str | None = None) -> Target:
     """The processor of that name, or the only one. Raises InvalidInput, naming the nearest or all."""
     known = config.processors
     if name is None and len(known) == 1:
@@ -37,10 +40,13 @@ def named(config: Config, name: str | None) -> Target:
         raise UsageError(f"which processor? {what}", hint=hint)
     if name not in known:
         raise InvalidInput(f"there is no processor {name!r} ({_place(config)})", hint=_near(name, known))
-    return Target(name, known[name], secrets=config.secrets)
+    rules = rules_for(known[name], config.organizations, organization)
+    return Target(name, known[name], secrets=config.secrets, rules=rules)
 
 
-def inline(words: Sequence[str], folder: str, settings: Mapping[str, Any]) -> Target:
+def inline(
+    config: Config, words: Sequence[str], folder: str, settings: Mapping[str, Any], organization: str | None = None
+) -> Target:
     """The words after `--` as a processor of their own. `settings` are timeout, retries and stdout_to where given.
 
     Raises InvalidInput for words that can't be stored, ConfigError for settings that don't fit.
@@ -54,7 +60,8 @@ def inline(words: Sequence[str], folder: str, settings: Mapping[str, Any]) -> Ta
             raise InvalidInput(f"{readable(text)}: the command must be UTF-8, and its folder", hint="use a script")
     definition = json.dumps({"command": list(words), "folder": folder, **settings}, ensure_ascii=False)
     name = INLINE + (PurePath(words[0]).name or words[0])
-    return Target(name, configured(definition), definition)
+    made = configured(definition)
+    return Target(name, made, definition, rules=rules_for(made, config.organizations, organization))
 
 
 def _place(config: Config) -> str:

@@ -22,6 +22,7 @@ from batchctl.transitions.common import event, open_group
 from batchctl.transitions.deleting import delete_batch
 from batchctl.transitions.known import Memory
 from batchctl.transitions.limits import failure_limit
+from batchctl.transitions.quotas import refuse_over_quota
 
 CHUNK = 5_000
 _PATIENCE = 2.0  # seconds for loads that others have left behind
@@ -84,6 +85,7 @@ class Loading:
         """Store at most CHUNK items, in one commit but for tiny parts. Returns those whose key was there before, where
         that is refused."""
         if self._presence is None:
+            self._refuse_early()
             self._loader = "l" + secrets.token_hex(8)
             self._presence = self.engine.presence(self._loader)
             if self.skip_known:
@@ -96,6 +98,14 @@ class Loading:
             found += twins
         order = {item.where: n for n, item in enumerate(chunk)} if found else {}
         return sorted(found, key=lambda twin: order[twin.where])
+
+    @tries_again
+    def _refuse_early(self) -> None:
+        """Who may bring in nothing more for now need not wait for a long load to hear it. It may make no batch, though,
+        where an idempotency key or --skip-known says so."""
+        if self.new.quotas and not self.new.idempotency_key and not self.skip_known:
+            with self.engine.read() as tx:
+                refuse_over_quota(tx, self.new, 1, self.engine.now())
 
     @tries_again
     def _store(self, rest: list[Incoming]) -> tuple[list[Incoming], list[Duplicate]]:
@@ -329,6 +339,9 @@ class Loading:
                 return None
             existing = self._existing(tx, content_hash, again=again)
             if not existing:
+                parts = sum(part.total > 0 for part in self._parts)
+                if parts:
+                    refuse_over_quota(tx, self.new, parts, self.engine.now())
                 self._publish(tx, content_hash)
             return existing
 

@@ -87,6 +87,18 @@ WHERE b.no = :no
 SELECT no, id, request_hash, group_name FROM batches
 WHERE organization = :organization AND idempotency_key = :idempotency_key AND status NOT IN ('loading', 'deleting')
 
+-- name: nth_newest_batch
+-- When the nth (from 0) of the batches that came after `since` was made; loads that were given up have no items.
+SELECT created_at FROM batches
+WHERE organization = :organization AND created_at > :since AND total_items > 0
+  AND (:processor::text IS NULL OR processor = :processor::text) AND (:submitter::text IS NULL OR submitter = :submitter::text)
+ORDER BY created_at DESC LIMIT 1 OFFSET :nth
+
+-- name: count_batches
+SELECT count(*) FROM batches
+WHERE organization = :organization AND created_at > :since AND total_items > 0
+  AND (:processor::text IS NULL OR processor = :processor::text) AND (:submitter::text IS NULL OR submitter = :submitter::text)
+
 -- name: unfinished_twin
 SELECT id FROM batches
 WHERE content_hash = :content_hash AND processor = :processor AND organization = :organization
