@@ -6,7 +6,7 @@ milliseconds where the name ends in `_ms`, else seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
 from typing import Any
@@ -209,6 +209,7 @@ class Completed:
     """The work is done; `result` is any JSON value, `artifacts` the absolute paths of files that it made.
 
     output           what an inline command wrote, byte for byte, for the screen of who drains it; never stored
+    origin           who answered, where that is one of several receivers
     """
 
     result: Any = None
@@ -216,6 +217,7 @@ class Completed:
     usage: dict[str, Any] | None = None
     artifacts: tuple[str, ...] = ()
     output: bytes = b""
+    origin: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +226,16 @@ class Failed:
 
     retry_after      seconds from the end of the try before the next one, where the receiver said so
     output           as in Completed
+    origin           the receiver whose answer this is; None where none came
+    throttled        it wants fewer requests: that costs no attempt where the config has a say in their number
     """
 
     error: ItemError
     retry_after: float | None = None
     log: str = ""
     output: bytes = b""
+    origin: str | None = field(default=None, compare=False)
+    throttled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,12 +248,13 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """The receiver at `origin` is down (promise 4)."""
+    """The receiver at `origin` is down (promise 4). `unsent`: it was known to be, and was not asked."""
 
     error: ItemError
     origin: str
     retry_after: float | None = None
     log: str = ""
+    unsent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

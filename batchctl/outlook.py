@@ -10,6 +10,8 @@ from batchctl.engines.base import Row, Tx
 from batchctl.transitions import pacing
 from batchctl.transitions.claiming import Scope
 
+_LATE = 1_000  # ms
+
 
 class Left(Enum):
     """NOTHING is left; something comes to us if we WAIT; only what waits for a person, a time or other workers' configs
@@ -37,12 +39,14 @@ class Facts:
     stuck: frozenset[int] = frozenset()
 
 
-def facts(tx: Tx) -> Facts:
-    """Read them in one snapshot."""
+def facts(tx: Tx, now: int = 0) -> Facts:
+    """Read them in one snapshot. A probe of an outage that was due before `now` (ms UTC) waits for something else."""
     shut = frozenset(row[0] for row in tx.all("processor_gates") if row[1] or row[3] is not None)
     opens = pacing.opens_at(tx)
     start = None if opens is None else int(opens)
-    times = [time for time in (tx.value("next_retry"), tx.value("next_gate"), start) if time is not None]
+    probe = tx.value("next_probe", {"now": now - _LATE})
+    dues = (tx.value("next_retry"), tx.value("next_gate"), start, probe)
+    times = [time for time in dues if time is not None]
     stuck = frozenset(no for (no,) in tx.all("held_batches") if tx.value("batch_is_held", {"no": no}))
     batches = tx.all("outlook_unfinished")
     return Facts(batches, shut, min(times, default=None), next_start=start, stuck=stuck)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from batchctl import hosts
 from batchctl.config import Config, ProcessorConfig, StepsSpec, inline
 from batchctl.masking import Masker
 from batchctl.membership import Membership
-from batchctl.model import Item, StepPath, StepTry
+from batchctl.model import Item, ItemError, StepPath, StepTry
 from batchctl.processors import make
 from batchctl.processors.base import Processor, Runtime
 from batchctl.retry import Policy
@@ -23,6 +24,7 @@ class ProcessorPool:
         self._config = config
         self._member = member
         self._width = width
+        self.closed: Callable[[str], Callable[[str, int], ItemError | None]] = _open
         self._made: dict[tuple[str, str | None], Processor] = {}
         self._retired: list[Processor] = []
         self._configs: dict[tuple[str, str | None], ProcessorConfig] = {}
@@ -74,12 +76,12 @@ class ProcessorPool:
         if step is not None:
             return self._step_policy(item, step)
         if self._earlier and (earlier := self._earlier.get((item.number, item.claim_no))):
-            return Policy(earlier.max_retries, earlier.backoff)
+            return _policy(earlier)
         key = (item.processor, item.definition)
         found = self._policies.get(key)
         if found is None:
             config = self.config(item)
-            found = Policy(config.max_retries, config.backoff)
+            found = _policy(config)
             self._policies[key] = found
         return found
 
@@ -88,14 +90,15 @@ class ProcessorPool:
         assert isinstance(spec, StepsSpec)
         (found,) = (one for one in spec.steps if one.name == step.name)
         config = found.fallback if step.path is StepPath.FALLBACK and found.fallback else found.config
-        return Policy(config.max_retries, config.backoff)
+        return replace(_policy(config), throttles=_policy(self.config(item)).throttles)
 
     def fingerprint(self, item: Item) -> str:
         return self.config(item).fingerprint
 
     def _runtime(self, config: ProcessorConfig) -> Runtime:
         width = self._width if config.concurrency is None else min(self._width, config.concurrency)
-        return Runtime(self._member.id, self._environment(), self._member.inflight, self._member.folder, width)
+        member, closed = self._member, self.closed(config.name)
+        return Runtime(member.id, self._environment(), member.inflight, member.folder, width, closed)
 
     def _environment(self) -> Mapping[str, str]:
         return os.environ | {hosts.MARK: self._member.id}
@@ -120,3 +123,12 @@ class ProcessorPool:
             processor.close()
         self._made.clear()
         self._retired.clear()
+
+
+def _open(processor: str) -> Callable[[str, int], ItemError | None]:  # noqa: ARG001
+    return lambda origin, number: None  # noqa: ARG005
+
+
+def _policy(config: ProcessorConfig) -> Policy:
+    paced = config.rate is not None or (config.lane is not None and config.lane.rate is not None)
+    return Policy(config.max_retries, config.backoff, throttles=paced)

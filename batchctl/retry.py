@@ -38,6 +38,7 @@ class Policy:
 
     max_retries: int = 3
     backoff: Backoff = Backoff()
+    throttles: bool = False  # to be told to slow down costs no attempt: a rate, or `concurrency: auto`, heeds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,15 @@ def decide(outcome: Outcome, attempt: int, policy: Policy, now: int) -> Decision
             return Decision(ItemState.PENDING, AttemptOutcome.HANDED_BACK, counted=False)
         case Failed(error=error) if error.permanent:
             return Decision(ItemState.FAILED, AttemptOutcome.FAILED, counted=True)
+        case Failed(throttled=True, retry_after=earliest) if policy.throttles:
+            pause = _sane(earliest) or pause_after(attempt, policy.backoff)
+            return Decision(
+                ItemState.WAITING,
+                AttemptOutcome.THROTTLED,
+                counted=False,
+                waiting_for=WaitingFor.RATE,
+                next_attempt_at=now + round(pause * 1000),
+            )
         case Failed(retry_after=earliest) | Down(retry_after=earliest):
             if attempt > policy.max_retries:
                 return Decision(ItemState.FAILED, AttemptOutcome.FAILED, counted=True)

@@ -18,6 +18,7 @@ from batchctl.config import Config
 from batchctl.contact import Contact
 from batchctl.engines.base import Tx
 from batchctl.errors import StoreFull, StoreLocked
+from batchctl.guarding import Guard
 from batchctl.inhand import Ended, InHand, Keeping
 from batchctl.interpreter import many_small_things
 from batchctl.journal import INFO, NOTICE, enabled, log
@@ -30,6 +31,7 @@ from batchctl.service import Service
 from batchctl.sinks import Delivery, Parcel, portions
 from batchctl.store import Claimer, Scope, Store
 from batchctl.transitions import bulk, file_acts, pacing, steps
+from batchctl.transitions.outages import Sign, Weighed, weigh
 from batchctl.transitions.processors import break_processor, mend_changed
 from batchctl.transitions.recording import Settled, record, store_news
 
@@ -112,7 +114,7 @@ class Tally:
                 self.failed += 1
             case ItemState.CANCELLED:
                 self.cancelled += 1
-            case ItemState.WAITING:
+            case ItemState.WAITING if settled.counted:
                 self.retried += 1
             case _:
                 pass
@@ -150,6 +152,8 @@ class Worker:
         names, roots = sorted(plan.scope.processors), config.worker.roots
         self._member = Membership(store.engine, config.worker.lease, plan.concurrency, names, roots)
         self._pool = ProcessorPool(config, self._member, plan.concurrency)
+        self._guard = Guard(self._pool.config)
+        self._pool.closed = self._guard.closed
         self._hand = InHand(self._member.inflight, plan.concurrency, self._pool.of, store.engine.now)
         self._claimer = Claimer(store.engine, self._member.id, self._places(config))
         self._delivery = Delivery(store.engine, self._member.id, self._pool)
@@ -169,6 +173,7 @@ class Worker:
         self._suspects = True
         self._alone = False
         self._stopping = False
+        self._weighed: Weighed | None = None
         self._short = False
         self._next_beat = 0.0
         self._next_news = 0.0
@@ -279,8 +284,9 @@ class Worker:
         now = self._engine.now()
         settled = [settle(one.ended, self._pool.policy(one.ended.item, one.ended.step)) for one in parcels]
         settled += [give_back(item, now) for item in back or ()]
+        signs = self._guard.signs([one.ended for one in parcels], self._ordinary)
         seen = self._engine.changed()  # before: a commit of others after it must not be missed
-        ended, recorded, items = self._commit(parcels, settled, found, room, now)
+        ended, recorded, items = self._commit(parcels, settled, signs, found, room, now)
         self._hand.recorded(ended)
         broken = [one for one in ended if isinstance(one.outcome, Broken)]
         for one in found:  # no step begins once we are to stop
@@ -291,6 +297,7 @@ class Worker:
         for name in {one.item.processor for one in broken}:
             self._step([], claim=False, back=self._hand.withdraw(name))
             self._pool.retire(name)
+        self._heed_outages(now)
         if room:
             self._seen = seen
             self._dry_until = 0.0 if len(items) >= room or self._alone else time.monotonic() + self._pause()
@@ -315,7 +322,13 @@ class Worker:
             self._claimer.look_around(tx)
 
     def _commit(
-        self, parcels: list[Parcel], settled: list[Settled], found: list[Keeping], room: int, now: int
+        self,
+        parcels: list[Parcel],
+        settled: list[Settled],
+        signs: list[Sign],
+        found: list[Keeping],
+        room: int,
+        now: int,
     ) -> tuple[list[Ended], list[Settled], list[Item]]:
         """One transaction, or two where the engine wants that. Outcomes are precious: while the disk is full or the
         store locked, try for a while. Returns the ends as they are now, what was still ours, and what was claimed."""
@@ -324,7 +337,7 @@ class Worker:
         def commit() -> tuple[list[Ended], list[Settled], list[Item]]:
             nonlocal stored
             with self._delivery.open(parcels if stored is None else ()), self._engine.write(shared=True) as tx:
-                done = self._record(tx, parcels, settled, found, now) if stored is None else stored
+                done = self._record(tx, parcels, settled, signs, found, now) if stored is None else stored
                 if settled and room and stored is None and tx.part():
                     stored = done
                 return *done, self._with_steps(tx, self._claim(tx, room, now)) if room else []
@@ -341,16 +354,17 @@ class Worker:
                 time.sleep(1.0)
 
     def _record(
-        self, tx: Tx, parcels: list[Parcel], settled: list[Settled], found: list[Keeping], now: int
+        self, tx: Tx, parcels: list[Parcel], settled: list[Settled], signs: list[Sign], found: list[Keeping], now: int
     ) -> tuple[list[Ended], list[Settled]]:
+        self._weighed = weighed = weigh(tx, settled, signs, now)
         finds = [(one.item.number, one.item.claim_no, one.kept) for one in found]
         self._kept = steps.keep(tx, self._member.id, finds)
         ended = self._delivery.deliver(tx, parcels)
         changed = {n: one for n, one in enumerate(ended) if one is not parcels[n].ended}
         if changed:
             again = {n: settle(one, self._pool.policy(one.item, one.step)) for n, one in changed.items()}
-            settled = [again.get(n, one) for n, one in enumerate(settled)]
-        recorded = record(tx, self._member.id, settled, now)
+            weighed.settled = [again.get(n, one) for n, one in enumerate(weighed.settled)]
+        recorded = record(tx, self._member.id, weighed.settled, now, weighed)
         for one in ended:
             if isinstance(one.outcome, Broken):
                 fingerprint = self._pool.fingerprint(one.item)
@@ -390,6 +404,24 @@ class Worker:
         if self._plan.max_items is not None:
             room = min(room, self._plan.max_items - self.tally.claimed)
         return max(0, room)
+
+    def _ordinary(self, ended: Ended) -> Settled:
+        """What a throttled item becomes where that costs an attempt."""
+        return settle(ended, replace(self._pool.policy(ended.item, ended.step), throttles=False))
+
+    def _heed_outages(self, now: int) -> None:
+        """Tell of outages that our last commit began or ended; what was not started of their processors goes back."""
+        weighed, self._weighed = self._weighed, None
+        self._guard.learn(self._claimer.origins, now)
+        if weighed is None:
+            return
+        for origin in weighed.tripped:
+            reason = f"{origin.error_type}: {origin.error_message}"
+            log(NOTICE, "outage", processor=origin.processor, origin=origin.origin, error=reason)
+        for origin in weighed.over:
+            log(NOTICE, "outage_over", processor=origin.processor, origin=origin.origin)
+        for name in weighed.shut:
+            self._step([], claim=False, back=self._hand.withdraw(name))
 
     def _heed_limits(self) -> None:
         """Where a batch has reached its failure limit: give back what was not started, and begin to cancel the rest."""
@@ -445,7 +477,7 @@ class Worker:
         """(how things stand, whether there is something to claim after all)"""
         with self._engine.read() as tx:
             elsewhere, passed = self._claimer.elsewhere(tx)
-            return replace(outlook.facts(tx), elsewhere=elsewhere), passed
+            return replace(outlook.facts(tx, self._engine.now()), elsewhere=elsewhere), passed
 
     def _beat(self) -> None:
         """Look for orders; every second store progress; several times a lease show that we live and look around."""
@@ -584,7 +616,7 @@ def _tell(ended: list[Ended], recorded: list[Settled]) -> None:
         settled = outcomes.get((one.item.number, one.item.claim_no))
         if settled is None:
             continue
-        word = "item_retry" if settled.state is ItemState.WAITING else f"item_{settled.state}"
+        word = f"item_{settled.waiting_for or settled.state}"
         seconds = None if one.started_at is None else (one.ended_at - one.started_at) / 1000
         problem = None if settled.error is None else f"{settled.error.type}: {settled.error.message}"
         log(

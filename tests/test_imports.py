@@ -21,6 +21,7 @@ LAYERS = {
         "locate",
         "duration",
         "gcra",
+        "guard",
         "handlers",
         "histogram",
         "hosts",
@@ -40,6 +41,7 @@ LAYERS = {
     "acts": {
         "alarm",
         "contact",
+        "guarding",
         "worker",
         "pool",
         "inhand",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from batchctl.inflight import InFlight
-from batchctl.model import Item, Kept, Outcome, StepTry
+from batchctl.model import Item, ItemError, Kept, Outcome, StepTry
 
 Done = Callable[[Outcome], None]
 
@@ -25,6 +25,7 @@ class Runtime:
     inflight      where a child interpreter marks what it has started; others use `Context.started`
     folder        the worker's private folder beside the store (mode 0700), for spools; removed when it ends
     width         how many items may run at once in this worker
+    closed        why not to ask this origin for the item of that number; None where it may be asked
     """
 
     worker_id: str
@@ -32,6 +33,7 @@ class Runtime:
     inflight: InFlight
     folder: Path
     width: int
+    closed: Callable[[str, int], ItemError | None] = lambda origin, number: None  # noqa: ARG005
 
 
 class Context(Protocol):

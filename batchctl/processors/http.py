@@ -35,7 +35,7 @@ class HttpProcessor:
     def __init__(self, config: ProcessorConfig, runtime: Runtime, secrets: Mapping[str, Any], masker: Masker) -> None:
         self._loop = curl_loop.borrow()
         try:
-            self._call = HttpCall(config, self._loop, secrets, masker)
+            self._call = HttpCall(config, self._loop, secrets, masker, runtime.closed)
         except BaseException:
             curl_loop.give_back(self._loop)
             raise

@@ -14,6 +14,7 @@ import msgspec
 JSON_TYPE = re.compile(r"^application/(?:[\w.-]+\+)?json$")
 TEXT_TYPE = re.compile(r"^(?:text/.*|.*[/+](?:xml|javascript|ecmascript|yaml|x-yaml|graphql|x-www-form-urlencoded))$")
 RETRIED = frozenset({408, 425, 429})
+THROTTLED = 429
 BROKEN = frozenset({401, 403, 407})
 DOWN = frozenset({502, 503, 504})
 _EXPLAINS = ("message", "detail", "error_description", "error", "title", "errors", "reason")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from batchctl.config.structs import HttpSpec, ProcessorConfig
 from batchctl.masking import Masker
-from batchctl.model import Cancelled, Completed, Failed, HandedBack, Item, ItemError, Outcome
+from batchctl.model import Cancelled, Completed, Down, Failed, HandedBack, Item, ItemError, Outcome
 from batchctl.processors.base import Context, Done
 from batchctl.processors.curl_loop import CurlLoop
 from batchctl.processors.files import check
@@ -31,11 +31,19 @@ _CHECKERS = 4  # threads that read files to see whether they are still the same
 class HttpCall:
     """What the attempts of one processor share. Raises ConfigError where its templates are wrong."""
 
-    def __init__(self, config: ProcessorConfig, loop: CurlLoop, secrets: Mapping[str, Any], masker: Masker) -> None:
+    def __init__(
+        self,
+        config: ProcessorConfig,
+        loop: CurlLoop,
+        secrets: Mapping[str, Any],
+        masker: Masker,
+        closed: Callable[[str, int], ItemError | None],
+    ) -> None:
         assert isinstance(config.spec, HttpSpec)
         self.spec = config.spec
         self.loop = loop
         self.secrets = secrets
+        self.closed = closed
         self.builder = RequestBuilder(config, config.spec)
         self.rules = Rules(config.name, config.spec)
         self.client = Client(config.spec, config.timeout, loop)
@@ -116,6 +124,9 @@ class Attempt:
         call = self._call
         self._names = scope(self.item, secrets=call.secrets, steps=self.item.steps, now=time.time_ns() // 1_000_000)
         self._request = call.builder.build(self.item, self._names)
+        if (down := call.closed(self._request.origin, self.item.number)) is not None:
+            self._end(Down(down, self._request.origin, unsent=True))
+            return
         self._exchange = call.client.send(self._request, self._context.progress, self._answered)
 
     def _answered(self, found: Answer | Exception) -> None:
@@ -123,6 +134,8 @@ class Attempt:
             if isinstance(found, Exception):
                 raise found
             outcome = self._call.rules.judge(found, self._names)
+            if isinstance(outcome, Completed | Failed):
+                outcome = replace(outcome, origin=found.origin)
             self._end(outcome, "" if isinstance(outcome, Completed) else _log(self._request, found))
         except Exception as error:  # noqa: BLE001 - as above
             self._end(self._call.failure(error, self._request))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from batchctl.config.structs import HttpSpec
 from batchctl.model import Broken, Completed, Down, Failed, ItemError, Outcome
-from batchctl.processors.http_answer import BROKEN, DOWN, RETRIED, Answer
+from batchctl.processors.http_answer import BROKEN, DOWN, RETRIED, THROTTLED, Answer
 from batchctl.processors.retry_after import retry_after
 from batchctl.template import TemplateError, expression
 
@@ -59,6 +60,8 @@ def by_status(answer: Answer) -> Outcome:
         return Broken(ItemError("AccessDenied", _message(answer, f" from {answer.origin}")))
     if status in DOWN:
         return Down(ItemError("HttpStatus", _message(answer)), answer.origin, _earliest(answer))
+    if status == THROTTLED:
+        return replace(_failed(answer, "HttpStatus", "", permanent=False), throttled=True)
     if status in RETRIED or status >= 500:
         return _failed(answer, "HttpStatus", "", permanent=False)
     if 200 <= status < 300:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 
 from batchctl import gcra
 from batchctl.engines.base import Engine, Row, Tx
+from batchctl.guard import Origin
 from batchctl.model import BatchKind, BatchRef, FileRef, Item
 from batchctl.places import Place, Places
-from batchctl.transitions import lanes, pacing
+from batchctl.transitions import lanes, outage_ends, pacing
 from batchctl.transitions.common import event, open_group, wake
+from batchctl.transitions.outages import troubled
 from batchctl.transitions.turns import TURN, Passed, Portion, Want, portions
 
 _DUE = 1_000  # retries, and gates, that one claim may wake: the next takes the rest
@@ -67,6 +69,8 @@ class Claimer:
     worker_id: str
     places: Places = field(default_factory=lambda: Places(""))
     opens_at: float | None = None
+    origins: Sequence[Origin] = ()
+    _shut: Mapping[str, Origin | None] = field(default_factory=dict)
     _passed: Passed = field(default_factory=Passed)
     _paces: Mapping[str, pacing.Pace] = field(default_factory=dict)
     _batches: dict[int, tuple[BatchRef, str, str | None]] = field(default_factory=dict)
@@ -138,12 +142,14 @@ class Claimer:
         """At most `limit` items that are due, none of them a suspect; of processors with lanes or a rate at most
         `free` (the slots that are free, None: as many as the limit). Afterwards `opens_at` (ms UTC) says when the next
         claim may find something that only waits for its rate."""
+        self._tend(tx, scope, now)
         promote(tx, now, paced=bool(scope.paced))
         self._look_at_paces(tx, scope)
         want = Want(limit, self._rooms(tx, scope, now, limit if free is None else min(limit, free)))
         rows: list[Row] = []
         begun: set[int] = set()
         claimed: dict[str, list[Row]] = {}
+        probes: dict[str, Row] = {}
         unmarked: list[tuple[Portion, int]] = []
         self._passed = Passed(set(self._elsewhere))
         for asked in portions(tx, scope.batch_nos, scope.organization, want, self._passed) if limit > 0 else ():
@@ -153,6 +159,8 @@ class Claimer:
             for portion, found in taken:
                 want.less(portion.processor, len(found))
                 rows += found
+                if found and portion.processor in self._shut:
+                    probes[portion.processor] = found[0]
                 if portion.processor in self._paces:
                     claimed.setdefault(portion.processor, []).extend(found)
                 if found and not portion.started:
@@ -163,6 +171,7 @@ class Claimer:
             self._mark(tx, unmarked)
             unmarked = []
         starts, woken = self._reserve(tx, claimed, rows, now)
+        self._note_probes(tx, probes, rows)
         items = self._items(tx, rows, starts)  # before the marks: these hold others up until our commit
         _begin(tx, begun, now)
         self._mark(tx, unmarked)
@@ -171,6 +180,26 @@ class Claimer:
         wake(tx, woken)
         self.opens_at = pacing.opens_at(tx) if scope.paced and want.left > 0 else None
         return items
+
+    def _tend(self, tx: Tx, scope: Scope, now: int) -> None:
+        """What outages have left to do; afterwards `origins` are those in trouble."""
+
+        def covers(batch_no: int, processor: str, organization: str) -> bool:
+            return scope.covers(batch_no, processor, organization) and scope.knows(processor)
+
+        tended = outage_ends.tend(tx, covers, now)
+        self.origins = tended.origins
+        if tended.changed:
+            tx.part()
+
+    def _note_probes(self, tx: Tx, probes: Mapping[str, Row], kept: Sequence[Row]) -> None:
+        """Where an outage has shut the processor, the one item that was claimed probes it."""
+        if probes:
+            numbers = {row[0] for row in kept}
+            for processor, row in probes.items():
+                origin = self._shut[processor]
+                if origin is not None and row[0] in numbers:
+                    outage_ends.begin_probe(tx, origin, row[0], row[4])
 
     def _look_at_paces(self, tx: Tx, scope: Scope) -> None:
         """Until the transaction's end nobody else changes them."""
@@ -199,6 +228,7 @@ class Claimer:
 
     def claim_suspect(self, tx: Tx, scope: Scope, now: int) -> Item | None:
         """One item in whose hands a worker died; the caller has nothing else in hand."""
+        self._tend(tx, scope, now)
         self._look_at_paces(tx, scope)
         for number, batch_no, started, processor in self._suspects(tx, scope, now):
             row = tx.one("claim_item", {"id": number, "worker_id": self.worker_id, "now": now})
@@ -208,6 +238,7 @@ class Claimer:
                 if not rows:
                     wake(tx, woken)
                     continue
+                self._note_probes(tx, {processor: row} if processor in self._shut else {}, rows)
                 if not started:
                     _begin(tx, {batch_no}, now)
                     tx.value("lock_turns")
@@ -217,21 +248,22 @@ class Claimer:
 
     def suspect_waits(self, tx: Tx, scope: Scope) -> bool:
         """True where `claim_suspect` would find one."""
-        self._paces = {}
-        return next(self._suspects(tx, scope, 0), None) is not None
+        self._paces, self.origins = {}, troubled(tx)
+        return next(self._suspects(tx, scope, self.engine.now(), take=False), None) is not None
 
-    def _suspects(self, tx: Tx, scope: Scope, now: int) -> Iterator[tuple[int, int, bool, str]]:
+    def _suspects(self, tx: Tx, scope: Scope, now: int, *, take: bool = True) -> Iterator[tuple[int, int, bool, str]]:
         rows = tx.all("open_suspects")
-        rooms = self._rooms(tx, scope, now, 1) if rows else {}
+        rooms = self._rooms(tx, scope, now, 1, take=take) if rows else {}
         for number, processor, organization, batch_no, started in rows:
             if number in self._away or not scope.covers(batch_no, processor, organization):
                 continue
             if rooms.get(processor, 0) and not (self.places.judging and self._pass_over(tx, [batch_no])):
                 yield number, batch_no, bool(started), processor
 
-    def _rooms(self, tx: Tx, scope: Scope, now: int, free: int) -> dict[str, int]:
+    def _rooms(self, tx: Tx, scope: Scope, now: int, free: int, *, take: bool = True) -> dict[str, int]:
         """How many items each open processor may still take."""
         rooms: dict[str, int] = {}
+        self._shut = outage_ends.rooms(tx, self.origins, now, take=take) if self.origins else {}
         if scope.limits:
             tx.value("lock_turns")  # what others claim at this moment counts, too
         for name, paused, _, broken_since, _ in tx.all("processor_gates"):
@@ -244,6 +276,8 @@ class Claimer:
                 rooms[name] = max(0, scope.limits[name] - tx.value("held_of_processor", {"processor": name}))
             if name in self._paces:
                 rooms[name] = pacing.room(self._paces[name], now, min(rooms[name], free))
+            if name in self._shut:
+                rooms[name] = min(rooms[name], 1) if self._shut[name] is not None else 0
         return rooms
 
     def _take(self, tx: Tx, asked: Sequence[Portion], now: int) -> list[tuple[Portion, list[Row]]]:

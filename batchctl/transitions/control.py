@@ -86,7 +86,9 @@ def _resume_processor(engine: Engine, name: str, actor: str | None) -> bool:
         if name == EVERYTHING:
             names += [found for (found,) in tx.all("paused_processors")]
         changed = sum(
-            tx.run("resume_processor", {"processor": one}) + tx.run("mend_processor", {"processor": one})
+            tx.run("resume_processor", {"processor": one})
+            + tx.run("mend_processor", {"processor": one})
+            + tx.run("end_outages", {"processor": one})
             for one in names
         )
         changed += tx.run("let_lanes_of_processor_go", {"processor": name})

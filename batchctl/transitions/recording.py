@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from batchctl.engines.base import Row, Tx
 from batchctl.model import AttemptOutcome, BatchStatus, Item, ItemError, ItemState, Kept, WaitingFor
 from batchctl.patterns import digest
-from batchctl.transitions import lanes, limits, pacing
+from batchctl.transitions import lanes, limits, outages, pacing
 from batchctl.transitions import steps as step_results
 from batchctl.transitions.common import close_groups, event, wake
 from batchctl.transitions.counting import count_attempts
@@ -52,8 +52,11 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     late: str | None = None
 
 
-def record(tx: Tx, worker_id: str, settled: Sequence[Settled], now: int) -> list[Settled]:
-    """Store what is still ours. Returns it; what another holder has meanwhile is left out and changes nothing."""
+def record(
+    tx: Tx, worker_id: str, settled: Sequence[Settled], now: int, weighed: outages.Weighed | None = None
+) -> list[Settled]:
+    """Store what is still ours. Returns it; what another holder has meanwhile is left out and changes nothing.
+    `weighed`: what `settled` comes from, where it was held against the outage guard."""
     completed = [one for one in settled if one.state is ItemState.COMPLETED]
     others = [one for one in settled if one.state is not ItemState.COMPLETED]
     ours = _complete(tx, worker_id, completed) if completed else []
@@ -63,6 +66,8 @@ def record(tx: Tx, worker_id: str, settled: Sequence[Settled], now: int) -> list
     released = _free_lanes(tx, [one for one in ours if one.lane_no is not None], now)
     count_final(tx, ((one.batch_no, one.state) for one in ours), now)
     wake(tx, released | {one.batch_no for one in ours if one.state is ItemState.PENDING})
+    if weighed is not None:
+        outages.note(tx, weighed, ours, now)
     count_attempts(tx, ours)
     step_results.store(tx, ((one.item_id, one.kept) for one in ours if one.kept))
     return ours
