@@ -8,6 +8,7 @@ from typing import Any
 
 from batchctl.patterns import Group
 from batchctl.views.gates import Gate
+from batchctl.views.lanes import MANY, LaneFacts
 
 Clock = Callable[[int], str]
 
@@ -23,6 +24,8 @@ class Queue:
     workers        every living worker: {"processors": […], "concurrency": n, "free": n}
     here           whether the config here knows the processor; `place` names that config
     problems       what keeps the processor from running with the config here
+    pace           ms between two starts of the processor, and when the next may be; None without a rate
+    held           lanes of the batch that a failure holds, each with the failed item
     """
 
     now: int
@@ -35,6 +38,8 @@ class Queue:
     here: bool = True
     place: str = "The config here"
     problems: Sequence[str] = ()
+    pace: tuple[float, float] | None = None
+    held: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class ItemFacts:
     suspect     a worker died with it in hand
     told        somebody cancelled it while it runs
     holder      its worker as `batchctl workers` shows it, None where that is gone
+    lane        what goes on in its lane
     """
 
     item: Mapping[str, Any]
@@ -56,6 +62,7 @@ class ItemFacts:
     suspect: bool = False
     told: bool = False
     holder: Mapping[str, Any] | None = None
+    lane: LaneFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +102,55 @@ def explain_item(facts: ItemFacts, batch: Mapping[str, Any], queue: Queue, clock
         overdue = facts.due is not None and facts.due <= queue.now
         lines.append(f"Its next try {'was' if overdue else 'is'} due at {_clock(facts.due, clock)}.")
         return lines + (_gate(batch, queue, clock) or _nobody(batch, queue))
+    if facts.lane is not None and item["waiting_for"] in ("lane", "rate"):
+        nobody = _nobody(batch, queue) if facts.lane.held_by is None else []
+        return lines + (_gate(batch, queue, clock) or [*_lane(facts, facts.lane, clock), *nobody])
     if facts.suspect:
         lines.append("A worker died with it in hand, so it is tried alone, when a worker has nothing else to do.")
     blocked = _gate(batch, queue, clock) or _nobody(batch, queue)
-    return lines + (blocked or _turn(facts, queue))
+    return lines + (blocked or [*_paced(queue, clock), *_turn(facts, queue)])
+
+
+def _lane(facts: ItemFacts, lane: LaneFacts, clock: Clock) -> list[str]:
+    """Why it may not go yet, though nothing keeps its batch back."""
+    number = facts.item["batch_id"]
+    if lane.held_by is not None:
+        return [
+            f"Its lane {lane.value} is held since item {lane.held_by} failed: `batchctl retry {lane.held_by}` tries "
+            f"that again, `batchctl resume {number}` goes on without it."
+        ]
+    if facts.item["waiting_for"] == "rate":
+        return [f"The rate of its lane {lane.value} lets it start at {_clock(facts.due, clock)}."]
+    running = sum(head["state"] == "processing" for head in lane.heads)
+    lines = [f"It waits for its lane {lane.value}, which has {running} of {lane.limit} running."]
+    for head in lane.heads:
+        if head["waiting_for"] == "retry" and lane.limit == 1:
+            due = _clock(head["next_attempt_at"], clock)
+            lines.append(f"Item {head['id']} keeps the lane until its next try, which is due at {due}.")
+    before = lane.ahead + len(lane.heads) - running
+    if before:
+        many = f"{MANY:,} items or more" if lane.ahead >= MANY else _items(before)
+        lines.append(f"{many} of the lane {'goes' if before == 1 else 'go'} before it.")
+    return lines
+
+
+def _lanes_held(batch: Mapping[str, Any], queue: Queue) -> list[str]:
+    if not queue.held:
+        return []
+    lane, item = queue.held[0]
+    more = f" and {len(queue.held) - 1} more of its lanes are" if len(queue.held) > 1 else " is"
+    return [
+        f"Its lane {lane}{more} held since a failure (item {item}): `batchctl retry {item}` tries that again, "
+        f"`batchctl resume {batch['id']}` goes on without it."
+    ]
+
+
+def _paced(queue: Queue, clock: Clock) -> list[str]:
+    """What the processor's rate means at this moment."""
+    if queue.pace is None or queue.pace[1] <= queue.now:
+        return []
+    every = f"{queue.pace[0] / 1000:g} s"
+    return [f"Its processor starts one item every {every}; the next may start at {clock(int(queue.pace[1]))}."]
 
 
 def _standing(batch: Mapping[str, Any]) -> str:
@@ -109,7 +161,7 @@ def _standing(batch: Mapping[str, Any]) -> str:
 
 
 def _why_open(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]:
-    lines = _gate(batch, queue, clock)
+    lines = _gate(batch, queue, clock) or [*_lanes_held(batch, queue), *_paced(queue, clock)]
     if queue.next_retry is not None:
         lines.append(f"Items wait for their next try; the first is due at {clock(queue.next_retry)}.")
     if batch["pending_items"] and not lines:

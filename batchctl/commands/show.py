@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from batchctl.commands.item_table import item_table, state_of
 from batchctl.errors import InvalidInput
 from batchctl.views import Views, resolve_target
 from batchctl.views.batches import STATES
+from batchctl.views.lanes import lanes_of
 from batchctl.views.times import ms_of
 
 
@@ -23,11 +25,14 @@ def show(
     ctx: typer.Context,
     what: Annotated[str, typer.Argument(metavar="BATCH|ITEM", help="A batch, or an item (its number or BATCH/KEY).")],
     items: Annotated[str, typer.Option(metavar="STATE", help=f"all, {', '.join(STATES)} or none.")] = "all",
-    limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many items.")] = 50,
-    offset: Annotated[int, typer.Option(min=0, metavar="N", help="Leave out the first N items.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many items (or lanes).")] = 50,
+    offset: Annotated[int, typer.Option(min=0, metavar="N", help="Leave out the first N items (or lanes).")] = 0,
+    by: Annotated[str | None, typer.Option(metavar="lane", help="A batch's items added up by their lanes.")] = None,
 ) -> None:
     """Show a batch (counts, progress, items) or an item (payload, attempts, result, files)."""
     shared = globals_of(ctx)
+    if by not in (None, "lane"):
+        raise InvalidInput(f"--by {by}: items can be added up by `lane` only")
     if items not in ("all", "none", *STATES):
         raise InvalidInput(f"--items: there is no state {items!r}", hint=f"one of all, none, {', '.join(STATES)}")
     store = shared.existing_store(what)
@@ -36,6 +41,8 @@ def show(
         target = resolve_target(tx, what, shared.organization)
         if target.item_id is not None:
             answer = _item_answer(views, target.item_id)
+        elif by is not None:
+            answer = _lanes_answer(views, target.batch_nos, limit, offset)
         elif len(target.batch_nos) > 1:
             answer = {"batches": views.batches_of(target.batch_nos)}
         else:
@@ -56,11 +63,49 @@ def _batch_answer(views: Views, no: int, state: str, limit: int, offset: int) ->
     return {"batch": views.batch(no), "items": page, "summary": views.summary(no)}
 
 
+def _lanes_answer(views: Views, nos: Sequence[int], limit: int, offset: int) -> dict[str, Any]:
+    if len(nos) > 1:
+        raise InvalidInput("--by lane is for one batch, and this names several", hint="name one of them")
+    lanes, total = lanes_of(views, nos[0], limit=limit, offset=offset)
+    return {"batch": views.batch(nos[0]), "lanes": lanes, "total_lanes": total, "summary": views.summary(nos[0])}
+
+
+def _print_lanes(answer: dict[str, Any], offset: int) -> None:
+    columns = [
+        console.Column("lane", gives=True),
+        *(console.Column(name, right=True) for name in ("items", "done", "failed", "cancelled", "running", "waiting")),
+        console.Column("next", gives=True, rank=1),
+    ]
+    console.out()
+    console.table(columns, [_lane_row(lane) for lane in answer["lanes"]])
+    shown, total = offset + len(answer["lanes"]), answer["total_lanes"]
+    if shown < total:
+        console.note(f"{total - shown:,} more lanes: --offset {shown}")
+
+
+def _lane_row(lane: dict[str, Any]) -> list[object]:
+    names = ("total", "completed", "failed", "cancelled", "processing", "waiting")
+    return [lane["lane"], *(lane[f"{name}_items"] for name in names), _next(lane)]
+
+
+def _next(lane: dict[str, Any]) -> str:
+    upcoming = lane["next"]
+    if upcoming is None:
+        return ""
+    if lane["held_by"] is not None:
+        return f"{upcoming['key']}: held since item {lane['held_by']} failed"
+    due = f" at {console.when(ms_of(upcoming['next_attempt_at']))}" if upcoming["next_attempt_at"] else ""
+    return f"{upcoming['key']}{due}"
+
+
 def _print(shared: Globals, answer: dict[str, Any], state: str, offset: int) -> None:
     if shared.json:
         console.emit_json(answer)
     elif "item" in answer:
         _print_item(answer)
+    elif "lanes" in answer:
+        _print_facts(answer["batch"])
+        _print_lanes(answer, offset)
     elif "batch" in answer:
         _print_batch(answer, state, offset)
     else:
@@ -119,6 +164,7 @@ def _print_item(answer: dict[str, Any]) -> None:
             ("item", f"{item['id']}  {item['key']}"),
             ("batch", item["batch_id"]),
             ("state", state_of(item)),
+            ("lane", item["lane"]),
             ("progress", f"{item['progress']:.0f}%" if item["progress"] is not None else None),
             ("attempts", tries),
             ("next try", console.when(ms_of(item["next_attempt_at"])) if item["next_attempt_at"] else None),

@@ -15,6 +15,7 @@ from batchctl.store import Store
 from batchctl.views import Views, resolve_target
 from batchctl.views.facts import item_row, place_of
 from batchctl.views.failures import failure_groups
+from batchctl.views.lanes import held_lanes, lane_facts, pace
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +65,7 @@ def _item(shared: Globals, store: Store, views: Views, number: int, workers: lis
         suspect=bool(row["suspect"]),
         told=bool(row["cancel_requested"]),
         holder=next((one for one in workers if one["id"] == item["worker"]), None),
+        lane=lane_facts(views, number),
     )
     queue = _queue(shared, store, views, row["batch_no"], workers)
     reasons = why.explain_item(facts, views.batch(row["batch_no"]), queue, _clock)
@@ -84,6 +86,8 @@ def _queue(shared: Globals, store: Store, views: Views, no: int, workers: list[d
         here=config is not None,
         place=_config_name(shared),
         problems=() if config is None else tuple(config.problems),
+        pace=pace(views, place.processor),
+        held=held_lanes(views, no),
     )
 
 

@@ -286,3 +286,48 @@ SELECT worker_id FROM items WHERE id = :id;
 -- name: view_running
 SELECT key, progress FROM items
 WHERE batch_no = :no AND state = 'processing' AND progress IS NOT NULL ORDER BY id LIMIT :limit;
+
+-- name: view_lanes
+-- What has become of a batch's items, by lane, in the order of their first items.
+SELECT l.value AS lane, l.held_by, g.total_items, g.completed_items, g.failed_items, g.cancelled_items, g.processing_items,
+       n.id AS next_id, n.key AS next_key, n.state AS next_state, n.waiting_for AS next_waiting_for, n.next_attempt_at
+FROM (SELECT lane_no, min(id) AS first_id, count(*) AS total_items, sum(state = 'completed') AS completed_items,
+             sum(state = 'failed') AS failed_items, sum(state = 'cancelled') AS cancelled_items,
+             sum(state = 'processing') AS processing_items,
+             min(CASE WHEN state IN ('pending', 'waiting') THEN id END) AS next_id
+      FROM items WHERE +batch_no = :batch_no AND id BETWEEN :first AND :last AND lane_no IS NOT NULL
+      GROUP BY lane_no) g
+JOIN lanes l ON l.no = g.lane_no LEFT JOIN items n ON n.id = g.next_id
+ORDER BY g.first_id LIMIT :limit OFFSET :offset;
+
+-- name: view_lane_total
+SELECT count(*) FROM lane_batches WHERE batch_no = :no;
+
+-- name: view_lane_of_item
+SELECT l.no, l.value, l.held_by, coalesce(p.lane_limit, 1) AS lane_limit
+FROM items i JOIN lanes l ON l.no = i.lane_no LEFT JOIN paces p ON p.processor = l.processor
+WHERE i.id = :id;
+
+-- name: view_lane_heads
+SELECT id, state, waiting_for, next_attempt_at FROM items INDEXED BY items_lane_heads
+WHERE lane_no = :no AND lane_no IS NOT NULL AND completed_at IS NULL AND waiting_for IS NOT 'lane'
+ORDER BY id;
+
+-- name: view_lane_ahead
+-- How many that wait for the lane under an open gate go before this one, counted up to :most.
+SELECT count(*) FROM (
+    SELECT 1 FROM items me JOIN batches mine ON mine.no = me.batch_no
+    JOIN lane_batches b ON b.lane_no = me.lane_no AND b.open = 1 JOIN ready_groups g ON g.batch_no = b.batch_no
+    JOIN items i ON i.lane_no = b.lane_no AND i.batch_no = b.batch_no AND i.waiting_for = 'lane'
+    WHERE me.id = :id AND g.gate IS NULL
+      AND (g.priority < mine.priority OR g.priority = mine.priority AND (i.batch_no < me.batch_no
+           OR i.batch_no = me.batch_no AND i.id < me.id))
+    LIMIT :most);
+
+-- name: view_held_lanes
+SELECT l.value, l.held_by FROM lanes l
+WHERE l.held_by IS NOT NULL AND EXISTS (SELECT 1 FROM lane_batches b WHERE b.batch_no = :no AND b.lane_no = l.no)
+ORDER BY l.value LIMIT :most;
+
+-- name: view_pace
+SELECT interval_ms, tat FROM paces WHERE processor = :processor AND interval_ms IS NOT NULL;
