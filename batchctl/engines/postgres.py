@@ -32,8 +32,9 @@ from batchctl.errors import StoreCorrupt
 _KEY = 1650553955  # "batc": the first number of our advisory locks; 1: the store, 2: groups and turns
 _LOCK = {False: f"pg_advisory_xact_lock({_KEY}, 1)", True: f"pg_advisory_xact_lock_shared({_KEY}, 1)"}
 _CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-# Every statement of a write goes along an index: a plan that was made while a table was small must stay right.
-_OFF = ("seqscan", "bitmapscan", "hashjoin", "mergejoin")
+# Every statement of a write goes along the index that has its order: a plan that was made while a table was small must
+# stay right.
+_OFF = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "sort", "incremental_sort")
 _PLANS = "; ".join(f"SET LOCAL enable_{way} = off" for way in _OFF)
 _BEGIN = {shared: f"BEGIN; {_PLANS}; SELECT {lock}; {_CLOCK}" for shared, lock in _LOCK.items()}
 _READ = (
