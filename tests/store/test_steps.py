@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from batchctl.config import CheckConfig, Config
 from batchctl.model import Item, ItemError, ItemState, Kept, StepPath
+from batchctl.retention import clean
 from batchctl.store import Store
 from batchctl.transitions import steps
-from batchctl.transitions.deleting import delete_batch
 from batchctl.transitions.recovering import release_worker
 from batchctl.views import Views
 from store import kit
@@ -109,10 +111,11 @@ def test_a_retry_that_begins_anew_forgets_the_steps(store: Store, worker: Worker
     assert again.kept == ()
 
 
-def test_steps_go_with_their_batch(store: Store, worker: Worker, peek: Peek) -> None:
-    no, _ = _failed_with_steps(store, worker)
+def test_steps_go_with_their_batch(store: Store, worker: Worker, clock: Clock, peek: Peek, tmp_path: Path) -> None:
+    _failed_with_steps(store, worker)
     assert peek("SELECT count(*) FROM item_steps") == [(3,)]
-    delete_batch(store.engine, no)
+    clock.advance(1_000)
+    clean(store, Config(folder=tmp_path, store="", check=CheckConfig(retention={"failed": 0.5})))
     assert peek("SELECT count(*) FROM item_steps") == [(0,)]
 
 
