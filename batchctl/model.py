@@ -90,7 +90,7 @@ class FileRef:
     """A file as it was when it was enqueued.
 
     `path` is absolute and decoded as `os.fsdecode` does, so bytes that are not UTF-8 survive as surrogates and
-    the path can be opened. `name` is its last part.
+    the path can be opened. `name` is its last part. `stored`: its content is in the store, where it is taken from.
     """
 
     path: str
@@ -98,6 +98,7 @@ class FileRef:
     size: int
     sha256: str
     media_type: str
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,9 +73,10 @@ class Store:
         split: int | None = None,
         on_duplicate: str = "refuse",
         skip_known: bool = False,
+        contents: Callable[[str], bytes] | None = None,
     ) -> Loading:
-        """A batch on its way in; see `Loading`."""
-        return Loading(self.engine, new, split, on_duplicate, skip_known)
+        """A batch on its way in; see `Loading`. `contents` reads the file of those facts (JSON text), to be stored."""
+        return Loading(self.engine, new, split, on_duplicate, skip_known, contents)
 
     def refuse_over_quota(self, new: NewBatch, batches: int) -> None:
         """Raises LimitReached where `enqueue` would refuse to make so many batches now."""

@@ -9,9 +9,10 @@ import math
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 
 from batchctl import filing, hosts, outlook, recovery
 from batchctl.config import Config
@@ -29,8 +30,9 @@ from batchctl.pool import ProcessorPool
 from batchctl.recorder import give_back, settle
 from batchctl.service import Service
 from batchctl.sinks import Delivery, Parcel, portions
+from batchctl.spool import Spool, is_stored
 from batchctl.store import Claimer, Scope, Store
-from batchctl.transitions import bulk, file_acts, pacing, steps
+from batchctl.transitions import bulk, contents, file_acts, pacing, steps
 from batchctl.transitions.outages import Sign, Weighed, weigh
 from batchctl.transitions.processors import break_processor, mend_changed
 from batchctl.transitions.recording import Settled, record, store_news
@@ -154,6 +156,7 @@ class Worker:
         self._pool = ProcessorPool(config, self._member, plan.concurrency)
         self._guard = Guard(self._pool.config)
         self._pool.closed = self._guard.closed
+        self._spool = Spool(self._member.folder)
         self._hand = InHand(self._member.inflight, plan.concurrency, self._pool.of, store.engine.now)
         self._claimer = Claimer(store.engine, self._member.id, self._places(config))
         self._delivery = Delivery(store.engine, self._member.id, self._pool)
@@ -301,10 +304,43 @@ class Worker:
         if room:
             self._seen = seen
             self._dry_until = 0.0 if len(items) >= room or self._alone else time.monotonic() + self._pause()
+        self._clear(one.item for one in ended)
+        self._clear(back or ())
         here, away = self._claimer.sort_out(items)
-        self._hand.give(here, self._engine.now())
+        if any(is_stored(item) for item in here):
+            self._give_stored(here)
+        else:
+            self._hand.give(here, self._engine.now())
         if away:
             self._leave_to_others(away)
+
+    def _give_stored(self, items: list[Item]) -> None:
+        """Some of these files come out of the store. Each starts as soon as it is there."""
+        for n, item in enumerate(items):
+            try:
+                found = self._with_file(item)
+            except OSError as error:
+                log(NOTICE, "spool_unusable", worker=self._member.id, error=error.strerror)
+                self._short = True  # until we look at the disk again
+                self._step([], claim=False, back=items[n:])
+                return
+            self._hand.give([found], self._engine.now())
+            self._plan.service.alive()
+
+    def _with_file(self, item: Item) -> Item:
+        """The item with its file on this host. Without content it goes on as it is: then its file is missing."""
+        content = self._contact.keep(partial(self._content, item)) if is_stored(item) else None
+        return item if content is None else self._spool.put(item, content)
+
+    def _content(self, item: Item) -> bytes | None:
+        with self._engine.read() as tx:
+            return contents.content(tx, item.number)
+
+    def _clear(self, items: Iterable[Item]) -> None:
+        """These are over for us."""
+        for item in items:
+            if is_stored(item):
+                self._spool.drop(item)
 
     def _leave_to_others(self, items: list[Item]) -> None:
         """Their files are on other hosts: back they go, and the next claim looks behind them."""

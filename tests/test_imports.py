@@ -42,6 +42,7 @@ LAYERS = {
         "alarm",
         "contact",
         "guarding",
+        "spool",
         "worker",
         "pool",
         "inhand",

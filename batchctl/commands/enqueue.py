@@ -52,6 +52,12 @@ def files(
         str | None, typer.Option(metavar="FILE|-", help="Read paths from a list, one a line.")
     ] = None,
     null: Annotated[bool, typer.Option("-0", "--null", help="Paths in the list end with NUL bytes.")] = False,
+    store_content: Annotated[
+        bool, typer.Option("--store-content", help="Keep the files' content in the store, for hosts that lack them.")
+    ] = False,
+    content_limit: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="With --store-content: the most of a file (10MB).")
+    ] = None,
     *,
     options: EnqueueOptions,
 ) -> int:
@@ -64,7 +70,13 @@ def files(
     if null and files_from is None:
         raise UsageError("-0 goes with --files-from")
     wanted = WantedFiles(
-        tuple(paths or ()), recursive, tuple(pattern or ()), flow.seconds(min_age, "--min-age") or 0.0, files_from, null
+        tuple(paths or ()),
+        recursive,
+        tuple(pattern or ()),
+        flow.seconds(min_age, "--min-age") or 0.0,
+        files_from,
+        null,
+        stored=flow.stored_bytes(content_limit, store_content=store_content),
     )
     return flow.enqueue(globals_of(ctx), options, ctx.meta.get(_WORDS), wanted)
 

@@ -14,7 +14,7 @@ from batchctl.commands.common import Globals, batch_name, moment, one_line
 from batchctl.commands.enqueue_options import EnqueueOptions
 from batchctl.commands.enqueue_wanted import Wanted
 from batchctl.errors import InvalidInput, StoreMissing, UsageError
-from batchctl.intake import limits
+from batchctl.intake import contents, limits
 from batchctl.intake.preview import item_of, preview
 from batchctl.intake.problems import Problems
 from batchctl.intake.submit import Submission, Terms
@@ -31,12 +31,14 @@ def enqueue(shared: Globals, options: EnqueueOptions, words: Sequence[str] | Non
     """The whole of one call; returns its exit code."""
     _fitting(options, words)
     target = target_of(shared, options, words)
+    if wanted.contents is not None:
+        _refuse_contents(target)
     terms = _terms(shared, options, target, wanted)
     problems = Problems()
     items = wanted.items(target, problems)
     if options.dry_run:
         return _dry_run(shared, target, terms, items, problems, wanted)
-    submission = Submission(terms, problems, lambda: shared.open_store(create=True))
+    submission = Submission(terms, problems, lambda: shared.open_store(create=True), wanted.contents)
     loaded = submission.submit(items)
     if not submission.count and not options.skip_known:
         raise wanted.nothing()
@@ -77,6 +79,29 @@ def seconds(text: str | None, option: str) -> float | None:
         return duration.duration(text)
     except ValueError as error:
         raise InvalidInput(f"{option}: {error}") from None
+
+
+def stored_bytes(limit: str | None, *, store_content: bool) -> int | None:
+    """The most bytes of a file that are stored, None where none are. Raises UsageError or InvalidInput."""
+    if not store_content:
+        if limit is not None:
+            raise UsageError("--content-limit goes with --store-content")
+        return None
+    try:
+        most = contents.LIMIT if limit is None else duration.size(limit)
+    except ValueError as error:
+        raise InvalidInput(f"--content-limit: {error}") from None
+    if most > contents.MOST:
+        raise InvalidInput(f"--content-limit {limit}: a store takes at most {contents.MOST:,} bytes of a file")
+    return most
+
+
+def _refuse_contents(target: Target) -> None:
+    if target.config.after is not None:
+        raise UsageError(
+            f"{target.name} moves or deletes its items' files (`after`), which --store-content leaves where they are",
+            hint="leave out --store-content, or use a processor without `after`",
+        )
 
 
 def _fitting(options: EnqueueOptions, words: Sequence[str] | None) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchctl import console
 from batchctl.errors import InvalidInput
-from batchctl.intake import checks, lanes, orders, selection, sources
+from batchctl.intake import checks, contents, lanes, orders, selection, sources
 from batchctl.intake.files import FileLimits, files
 from batchctl.intake.names import readable
 from batchctl.intake.problems import Problems
@@ -20,7 +20,7 @@ from batchctl.model import BatchKind, Incoming
 
 @dataclass(slots=True)
 class WantedFiles:
-    """What `enqueue files` was asked for; `min_age` in seconds."""
+    """What `enqueue files` was asked for; `min_age` in seconds, `stored`: contents up to so many bytes are stored."""
 
     paths: tuple[str, ...]
     recursive: bool = False
@@ -28,6 +28,7 @@ class WantedFiles:
     min_age: float = 0.0
     files_from: str | None = None
     null: bool = False
+    stored: int | None = None
     kind: BatchKind = BatchKind.FILES
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -39,7 +40,18 @@ class WantedFiles:
         rules = selection.Selection(self.recursive, self.patterns, self.min_age, self.left_out)
         limits = [FileLimits(rule.who, rule.accept.types, rule.accept.max_file_size) for rule in target.rules]
         chosen = rules.files([*selection.given(self.paths), *self._listed(problems)], problems)
-        return files(chosen, limits=FileLimits(others=limits), lane_of=lanes.lane_of_files(target.config), problems=problems)
+        return files(
+            chosen,
+            limits=FileLimits(others=limits),
+            lane_of=lanes.lane_of_files(target.config),
+            stored=self.stored,
+            problems=problems,
+        )
+
+    @property
+    def contents(self) -> Callable[[str], bytes] | None:
+        """Reads what is to be stored of a file."""
+        return None if self.stored is None else contents.read
 
     def nothing(self) -> InvalidInput:
         """Why there is nothing to enqueue."""
@@ -73,6 +85,7 @@ class WantedOrders:
     key: str | None = None
     limit: int | None = None
     kind: BatchKind = BatchKind.ORDERS
+    contents: None = None
 
     def items(self, target: Target, problems: Problems) -> Iterator[Incoming]:
         """One item a record. Raises UsageError for --key, ConfigError where a template of the processor is wrong."""

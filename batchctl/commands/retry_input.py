@@ -91,6 +91,8 @@ def reread_files(store: Store, targets: Targets, states: Sequence[str]) -> dict[
     wrong: list[str] = []
     found: dict[int, str] = {}
     for number, file in _files(store, targets, states):
+        if file_ref(file).stored:
+            continue  # it is as it was
         path = file_ref(file).path
         try:
             found[number] = examine(path).as_json()

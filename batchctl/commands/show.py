@@ -50,6 +50,11 @@ def show(
     _print(shared, answer, items, offset)
 
 
+def _file(file: dict[str, Any]) -> str:
+    kept = ", content in the store" if file.get("stored") else ""
+    return f"{file['path']} ({file['size']:,} bytes, {file['media_type']}{kept})"
+
+
 def _item_answer(views: Views, number: int) -> dict[str, Any]:
     return {
         "item": views.item(number),
@@ -169,7 +174,7 @@ def _print_item(answer: dict[str, Any]) -> None:
             ("attempts", tries),
             ("next try", console.when(ms_of(item["next_attempt_at"])) if item["next_attempt_at"] else None),
             ("worker", item["worker"]),
-            ("file", f"{file['path']} ({file['size']:,} bytes, {file['media_type']})" if file else None),
+            ("file", _file(file) if file else None),
             ("started", console.when(ms_of(item["started_at"])) if item["started_at"] else None),
             ("ended", console.when(ms_of(item["completed_at"])) if item["completed_at"] else None),
             ("took", console.span(item["duration_ms"]) if item["duration_ms"] is not None else None),

@@ -43,9 +43,11 @@ def files(
     check: Check | None = None,
     lane_of: LaneOfPath | None = None,
     limit: int | None = None,
+    stored: int | None = None,
     problems: Problems,
 ) -> Iterator[Incoming]:
-    """One item a file, positions from 1. What can't be taken goes to `problems` and is left out."""
+    """One item a file, positions from 1. What can't be taken goes to `problems` and is left out. `stored`: their
+    contents are to be stored, of at most so many bytes a file."""
     for position, (candidate, facts) in enumerate(facts_of(candidates), 1):
         if limit is not None and position > limit:
             return
@@ -54,6 +56,8 @@ def files(
             problems.add(where, str(facts))
             continue
         reasons = list(limits.reasons(facts))
+        if stored is not None and facts.size > stored:
+            reasons.append(f"has {facts.size:,} bytes, but --store-content takes at most {stored:,} (--content-limit)")
         lane = None
         if lane_of is not None:
             try:
@@ -61,7 +65,7 @@ def files(
             except NoLane as error:
                 reasons.append(str(error))
         if not reasons:
-            item = _incoming(candidate, facts, position, where, lane)
+            item = _incoming(candidate, facts, position, where, lane, stored=stored is not None)
             reasons = list(check(item)) if check else []
         for reason in reasons:
             problems.add(where, reason)
@@ -69,6 +73,8 @@ def files(
             yield item
 
 
-def _incoming(candidate: Candidate, facts: Facts, position: int, where: str, lane: str | None) -> Incoming:
-    key = readable(candidate.key)
-    return Incoming(key, position, "{}", where, True, facts.as_json(), facts.sha256, lane, facts.folder)
+def _incoming(
+    candidate: Candidate, facts: Facts, position: int, where: str, lane: str | None, *, stored: bool
+) -> Incoming:
+    key, folder = readable(candidate.key), None if stored else facts.folder
+    return Incoming(key, position, "{}", where, True, facts.as_json(stored=stored), facts.sha256, lane, folder)

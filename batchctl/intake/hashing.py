@@ -41,8 +41,9 @@ class Facts:
         """Where it lies: the deepest folder whose path is UTF-8."""
         return str(next(folder for folder in Path(self.path).parents if is_utf8(str(folder))))
 
-    def as_json(self) -> str:
-        """The JSON text that the store keeps; `raw` holds the bytes of a path that is not UTF-8."""
+    def as_json(self, *, stored: bool = False) -> str:
+        """The JSON text that the store keeps; `raw` holds the bytes of a path that is not UTF-8, `stored` tells that
+        the content is kept, too."""
         facts: dict[str, str | int] = {
             "path": readable(self.path),
             "name": readable(Path(self.path).name),
@@ -50,6 +51,8 @@ class Facts:
             "sha256": self.sha256,
             "media_type": self.type.media_type,
         }
+        if stored:
+            facts["stored"] = True
         if not is_utf8(self.path):
             facts["raw"] = base64.b64encode(os.fsencode(self.path)).decode()
         return msgspec.json.encode(facts).decode()

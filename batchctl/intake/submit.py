@@ -46,6 +46,7 @@ class Submission:
     terms: Terms
     problems: Problems
     open_store: Callable[[], Store]
+    contents: Callable[[str], bytes] | None = None  # reads a file (from its facts) that is to be stored
     count: int = 0
     _loading: Loading | None = None
     _first: dict[str, int] = field(default_factory=dict)
@@ -83,7 +84,11 @@ class Submission:
                 return  # it will be refused: read on for the other reasons, without a store
             terms = self.terms
             self._loading = self.open_store().load(
-                terms.new, split=terms.split, on_duplicate=terms.on_duplicate, skip_known=terms.skip_known
+                terms.new,
+                split=terms.split,
+                on_duplicate=terms.on_duplicate,
+                skip_known=terms.skip_known,
+                contents=self.contents,
             )
             self._first.clear()
         for twin in self._loading.add(chunk):

@@ -364,7 +364,7 @@ def file_ref(text: str) -> FileRef:
     if "raw" in facts:
         path = os.fsdecode(base64.b64decode(facts["raw"]))
         name = path.rpartition("/")[2]
-    return FileRef(path, name, facts["size"], facts["sha256"], facts["media_type"])
+    return FileRef(path, name, facts["size"], facts["sha256"], facts["media_type"], facts.get("stored", False))
 
 
 def promote(tx: Tx, now: int, *, paced: bool = False) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Row, Tx
+from batchctl.transitions import contents
 from batchctl.transitions.fingerprints import fingerprint
 
 _LEAST, _FIRST, _MOST = 50, 200, 5_000  # items in a chunk
@@ -42,7 +43,11 @@ def delete_batch(engine: Engine, batch_no: int, *, deadline: float | None = None
     where = _begin(engine, batch_no)
     if where is None:
         return 0
-    gone, pace = 0, Pace(_LEAST if sparing else _FIRST)
+    gone, pace, stored = 0, Pace(_LEAST if sparing else _FIRST), where["after"]
+    while (deadline is None or time.monotonic() < deadline) and (
+        last_stored := contents.remove(engine, where | {"after": stored})
+    ) is not None:
+        stored = last_stored
     while deadline is None or time.monotonic() < deadline:
         pace.begin()
         last = _chunk(engine, where, pace.size)

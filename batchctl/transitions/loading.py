@@ -6,9 +6,10 @@ import json
 import secrets
 import string
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 
 from batchctl import hosts
@@ -17,7 +18,7 @@ from batchctl.engines.base import Engine, Presence, Row, Tx
 from batchctl.errors import DuplicateBatch, StoreError
 from batchctl.model import Incoming, NewBatch
 from batchctl.places import common
-from batchctl.transitions import lanes
+from batchctl.transitions import contents, lanes
 from batchctl.transitions.common import event, open_group
 from batchctl.transitions.deleting import delete_batch
 from batchctl.transitions.known import Memory
@@ -67,6 +68,7 @@ class Loading:
     split: int | None = None
     on_duplicate: str = "refuse"
     skip_known: bool = False
+    contents: Callable[[str], bytes] | None = None
     skipped: int = 0
     _parts: list[_Part] = field(default_factory=list)
     _keys: set[int] = field(default_factory=set)
@@ -314,7 +316,7 @@ class Loading:
         Raises DuplicateBatch where the idempotency key was used for something else, or (without `again`) where an
         unfinished batch has the same content; nothing of the load remains then."""
         try:
-            existing = self._settle(content_hash, again=again)
+            existing = self._known_before(content_hash, again=again) or self._settle(content_hash, again=again)
         except BaseException:
             self.abort()
             raise
@@ -324,6 +326,20 @@ class Loading:
             return Loaded(existing, bool(existing), 0 if existing else self.skipped)
         self._leave()
         return Loaded(parts, False, self.skipped)
+
+    def _known_before(self, content_hash: str, *, again: bool) -> list[int]:
+        """Store the contents of files where that is asked for, unless the same batch exists already."""
+        if self.contents is None:
+            return []
+        existing = self._look_for_existing(content_hash, again=again)
+        for part in self._parts if not existing else ():
+            contents.store(self.engine, part.no, self.contents, partial(self._still_ours, part=part))
+        return existing
+
+    @tries_again
+    def _look_for_existing(self, content_hash: str, *, again: bool) -> list[int]:
+        with self.engine.read() as tx:
+            return self._existing(tx, content_hash, again=again)
 
     def _settle(self, content_hash: str, *, again: bool) -> list[int]:
         """One commit: publish the load, or find the batches that exist already."""
@@ -363,6 +379,7 @@ class Loading:
     @tries_again
     def _drop(self, ids: list[tuple[int]]) -> None:
         with self.engine.write() as tx:
+            tx.many("delete_item_content", ids)
             tx.many("delete_item_data", ids)
             tx.many("delete_item", ids)
 

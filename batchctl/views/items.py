@@ -52,7 +52,8 @@ def file_json(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     facts = json.loads(text)
-    return {name: facts.get(name) for name in ("path", "name", "size", "sha256", "media_type")}
+    shown = {name: facts.get(name) for name in ("path", "name", "size", "sha256", "media_type")}
+    return shown | {"stored": True} if facts.get("stored") else shown
 
 
 def attempt_json(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,6 +122,9 @@ WHERE no = :no AND status IN ('loading', 'deleting')
 -- name: delete_item
 DELETE FROM items WHERE id = ?
 
+-- name: delete_item_content
+DELETE FROM item_files WHERE item_id = ?
+
 -- name: delete_item_data
 DELETE FROM item_data WHERE item_id = ?
 
