@@ -14,6 +14,7 @@ from batchctl.config import Config, inline
 from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Tx
 from batchctl.transitions.alerts import Open, clear_alert, open_alerts, raise_alert, watch, watched
+from batchctl.views.outages import outages
 
 _PROGRESS = "progress"
 _UNSERVED = "unserved"
@@ -92,7 +93,9 @@ def _workers(engine: Engine) -> list[dict[str, Any]]:
 
 def _view(tx: Tx, config: Config, now: int, alive: set[str], free: int) -> _View:
     shut = tx.dicts("shut_processors")
-    batches = [_batch(row, config, {row["name"] for row in shut}) for row in tx.dicts("batches_on_watch")]
+    down = outages(tx, now)
+    closed = {row["name"] for row in shut} | {one.processor for one in down if one.gates}
+    batches = [_batch(row, config, closed) for row in tx.dicts("batches_on_watch")]
     served = set(config.processors)
     for worker_id, names in tx.all("known_to_workers"):
         served |= set(json.loads(names)) if worker_id in alive else set()
@@ -111,6 +114,7 @@ def _view(tx: Tx, config: Config, now: int, alive: set[str], free: int) -> _View
             for row in shut
             if row["broken_since"] is not None
         },
+        outages=[(one.processor, one.origin, one.since, one.error) for one in down],
         still={int(no): since for no, since in still.items()},
         unserved=missing,
         ended=ended,

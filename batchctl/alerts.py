@@ -56,6 +56,7 @@ class Facts:
     """What is the case at `now` (ms UTC).
 
     broken     processor → what broke it
+    outages    receivers that are down: processor, origin, since, error
     served     processors that the config here, or a living worker, knows
     still      batch number → since when none of its items has ended
     unserved   processor → since when nobody serves it
@@ -66,6 +67,7 @@ class Facts:
     now: int
     batches: Sequence[OpenBatch] = ()
     broken: Mapping[str, str] = field(default_factory=dict)
+    outages: Sequence[tuple[str, str, int, str]] = ()
     still: Mapping[int, int] = field(default_factory=dict)
     unserved: Mapping[str, int] = field(default_factory=dict)
     ended: int = 0
@@ -82,7 +84,7 @@ def unserved(batches: Sequence[OpenBatch], served: Collection[str]) -> set[str]:
 
 def judge(facts: Facts, rules: AlertRules) -> list[Condition]:
     """Everything that is wrong now."""
-    checks = (_depth, _oldest, _failures, _stuck, _no_worker, _broken, _disk)
+    checks = (_depth, _oldest, _failures, _stuck, _no_worker, _broken, _outages, _disk)
     return [found for check in checks for found in check(facts, rules)]
 
 
@@ -153,6 +155,21 @@ def _broken(facts: Facts, rules: AlertRules) -> Iterator[Condition]:  # noqa: AR
                 processor=name,
                 hint="its items go on when its config or its secret changes",
             )
+
+
+def _outages(facts: Facts, rules: AlertRules) -> Iterator[Condition]:
+    for name, origin, since, error in facts.outages:
+        if rules.outage is None or _age(facts, since) < rules.outage:
+            continue
+        left = sum(one.left for one in facts.batches if one.processor == name)
+        yield Condition(
+            "outage",
+            f"{origin} is down for {_span(rules.outage)} or longer, {left:,} items of {name} wait: {error}",
+            "batchctl stats",
+            subject=f"{name} {origin}",
+            processor=name,
+            hint="its items go on by themselves when it answers",
+        )
 
 
 def _disk(facts: Facts, rules: AlertRules) -> Iterator[Condition]:  # noqa: ARG001 - its rule is worker.min_free

@@ -26,6 +26,7 @@ class Queue:
     problems       what keeps the processor from running with the config here
     pace           ms between two starts of the processor, and when the next may be; None without a rate
     held           lanes of the batch that a failure holds, each with the failed item
+    outages        which of its receivers are down, and since when
     """
 
     now: int
@@ -40,6 +41,7 @@ class Queue:
     problems: Sequence[str] = ()
     pace: tuple[float, float] | None = None
     held: Sequence[tuple[str, int]] = ()
+    outages: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,9 @@ def explain_batch(facts: BatchFacts, queue: Queue, clock: Clock) -> list[str]:
     lines = [_standing(batch)]
     if batch["completed_at"] is None:
         lines += _why_open(batch, queue, clock)
+    elif batch.get("error"):
+        again = f"`batchctl retry {batch['id']} --cancelled` tries it, too"
+        lines.append(f"It was {batch['error']}; the rest was cancelled, {again}.")
     return lines + _why_failed(facts)
 
 
@@ -105,6 +110,12 @@ def explain_item(facts: ItemFacts, batch: Mapping[str, Any], queue: Queue, clock
     if facts.lane is not None and item["waiting_for"] in ("lane", "rate"):
         nobody = _nobody(batch, queue) if facts.lane.held_by is None else []
         return lines + (_gate(batch, queue, clock) or [*_lane(facts, facts.lane, clock), *nobody])
+    if item["waiting_for"] == "outage":
+        told = "Its receiver is down. That costs no attempts; it goes on when that answers."
+        return lines + (_gate(batch, queue, clock) or [told])
+    if item["waiting_for"] == "rate":
+        told = f"Its receiver wants fewer requests. That costs no attempts; it is tried again at {_clock(facts.due, clock)}."
+        return lines + (_gate(batch, queue, clock) or [told])
     if facts.suspect:
         lines.append("A worker died with it in hand, so it is tried alone, when a worker has nothing else to do.")
     blocked = _gate(batch, queue, clock) or _nobody(batch, queue)
@@ -161,7 +172,7 @@ def _standing(batch: Mapping[str, Any]) -> str:
 
 
 def _why_open(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]:
-    lines = _gate(batch, queue, clock) or [*_lanes_held(batch, queue), *_paced(queue, clock)]
+    lines = _gate(batch, queue, clock) or [*_lanes_held(batch, queue), *_paced(queue, clock), *_down(queue, clock)]
     if queue.next_retry is not None:
         lines.append(f"Items wait for their next try; the first is due at {clock(queue.next_retry)}.")
     if batch["pending_items"] and not lines:
@@ -187,11 +198,26 @@ def _gate(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]:
             return [f"Everything is paused{until}; `batchctl resume --all` lets it go on."]
         case "processor", _:
             return [f"The processor {processor} is paused{until}; `batchctl resume --processor {processor}` ends that."]
+        case "outage", _:
+            return _outage(gate, processor, clock)
     return [
         f"The processor {processor} is broken since {_clock(gate.since, clock)}: {gate.message}.",
         "That costs no attempts. Its items go on when the config or a secret changes, "
         f"or by `batchctl resume --processor {processor}`.",
         *_not_here(processor, queue),
+    ]
+
+
+def _down(queue: Queue, clock: Clock) -> list[str]:
+    return [f"{origin} is down since {clock(at)}: its items wait." for origin, at in queue.outages]
+
+
+def _outage(gate: Gate, processor: str, clock: Clock) -> list[str]:
+    probe = f"the next at {clock(gate.until)}" if gate.until is not None else "one does now"
+    return [
+        f"Its receiver is down since {_clock(gate.since, clock)}: {_first_line(gate.message or '')}.",
+        f"That costs no attempts. One item at a time tries it, {probe}; all go on when it answers, "
+        f"or by `batchctl resume --processor {processor}`.",
     ]
 
 

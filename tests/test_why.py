@@ -51,6 +51,8 @@ def of_item(facts: why.ItemFacts, queue: why.Queue) -> str:
         (Gate(WaitingFor.PAUSED, None, "everything"), "`batchctl resume --all`"),
         (Gate(WaitingFor.PAUSED, None, "processor"), "`batchctl resume --processor p`"),
         (Gate(WaitingFor.SCHEDULE, 9, "batch"), "nothing starts before T9"),
+        (Gate(WaitingFor.OUTAGE, 9, "outage", 3, "https://x: ConnectError: refused"), "tries it, the next at T9"),
+        (Gate(WaitingFor.OUTAGE, None, "outage", 3, "https://x: ConnectError: refused"), "down since T3: https://x"),
         (Gate(WaitingFor.PROCESSOR, None, "broken", 3, "ImportError: no x"), "broken since T3: ImportError: no x"),
     ],
 )

@@ -13,6 +13,7 @@ from batchctl.errors import InvalidInput, UsageError
 
 if TYPE_CHECKING:
     from batchctl.store import Store
+    from batchctl.views.outages import Outage
     from batchctl.views.stats import Figures, Statistics
 
 _FORMATS = ("table", "json", "prometheus")
@@ -72,6 +73,7 @@ def _show(found: Statistics) -> None:
             ("ended", _ended(found)),
             ("time", _times(total)),
             ("pace", _spark(found)),
+            *(("outage", _outage(one)) for one in found.outages),
         ]
     )
     for title, parts in (
@@ -82,6 +84,10 @@ def _show(found: Statistics) -> None:
         if set(parts) - {""}:
             console.out()
             _table(title, found, parts)
+
+
+def _outage(one: Outage) -> str:
+    return f"{one.origin} ({one.processor}) is down since {console.when(one.since)}: {one.error}"
 
 
 def _queue(found: Statistics) -> str:

@@ -88,6 +88,7 @@ def _queue(shared: Globals, store: Store, views: Views, no: int, workers: list[d
         problems=() if config is None else tuple(config.problems),
         pace=pace(views, place.processor),
         held=held_lanes(views, no),
+        outages=place.outages,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from batchctl.views.outages import outages
 from batchctl.views.views import Views
 
 
@@ -18,6 +19,7 @@ class Place:
     paused_by: str | None
     processor: str
     definition: str | None
+    outages: tuple[tuple[str, int], ...] = ()
 
 
 def place_of(views: Views, no: int) -> Place:
@@ -33,6 +35,7 @@ def place_of(views: Views, no: int) -> Place:
             paused_by=tx.value("view_last_pause", {"no": no}),
             processor=row["processor"],
             definition=row["definition"],
+            outages=tuple((one.origin, one.since) for one in outages(tx, views.engine.now(), row["processor"])),
         )
 
 

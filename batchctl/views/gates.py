@@ -16,7 +16,7 @@ EVERYTHING = "*"
 class Gate:
     """A closed gate: the reason that items show, until when (ms UTC, None: open end), and what closed it.
 
-    what    "batch", "processor", "everything" or "broken"
+    what    "batch", "processor", "everything", "broken" or "outage"; of an outage `until` is the next probe
     """
 
     reason: WaitingFor
@@ -30,7 +30,7 @@ Processors = Mapping[str, Mapping[str, Any]]
 
 
 def processors(tx: Tx) -> Processors:
-    """The rows of all processors that somebody paused or that are broken, by name."""
+    """The rows of all processors that somebody paused, that are broken or shut by an outage, by name."""
     return {row["name"]: row for row in tx.dicts("view_processors")}
 
 
@@ -48,6 +48,9 @@ def gate_of(batch: Mapping[str, Any], known: Processors, now: int) -> Gate | Non
     if row is not None and row["broken_since"] is not None:
         message = f"{row['broken_type']}: {row['broken_message']}"
         return Gate(WaitingFor.PROCESSOR, None, "broken", row["broken_since"], message)
+    if row is not None and row.get("out_since") is not None and row["expires_at"] > now:
+        message = f"{row['outage_origin']}: {row['outage_type']}: {row['outage_message']}"
+        return Gate(WaitingFor.OUTAGE, row["probe_at"], "outage", row["out_since"], message)
     return None
 
 

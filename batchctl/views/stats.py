@@ -10,6 +10,7 @@ from typing import Any
 from batchctl.engines.base import Tx
 from batchctl.histogram import percentile
 from batchctl.views.gates import gate_of, processors
+from batchctl.views.outages import Outage, outages
 from batchctl.views.times import iso
 from batchctl.views.views import Views
 
@@ -63,6 +64,7 @@ class Statistics:
     users: dict[str, Figures] = field(default_factory=dict)
     timeline: list[tuple[int, Counter[str]]] = field(default_factory=list)
     first: int | None = None
+    outages: list[Outage] = field(default_factory=list)
 
     def parts(self, processor: str, organization: str, user: str | None) -> Iterator[Figures]:
         yield self.total
@@ -84,6 +86,8 @@ def statistics(views: Views, since: int) -> Statistics:
             for part in found.parts(processor, organization, user):
                 part.attempts(outcome, bucket, int(count), int(took))
         found.first = tx.value("view_first_minute", where)
+        known = set(found.processors)
+        found.outages = [one for one in outages(tx, now) if views.org is None or one.processor in known]
         steps = dict(found.timeline)
         for step, outcome, count in tx.all("view_attempts_by_time", where | {"step": found.step}):
             steps.get(found.since + step * found.step, Counter())[outcome] += int(count)
@@ -129,6 +133,7 @@ def as_json(found: Statistics) -> dict[str, Any]:
         "processors": _named(found, found.processors),
         "organizations": _named(found, found.organizations),
         "users": _named(found, found.users),
+        "outages": [one.json() for one in found.outages],
         "timeline": [_step(at, outcomes) for at, outcomes in found.timeline],
         "step_ms": found.step,
     }

@@ -9,6 +9,9 @@ SELECT EXISTS (SELECT 1 FROM items WHERE state = 'waiting' AND waiting_for = 're
     OR EXISTS (SELECT 1 FROM lanes WHERE dirty = 1)
     OR EXISTS (SELECT 1 FROM ready_groups WHERE opens_at <= :now)
     OR EXISTS (SELECT 1 FROM processors WHERE paused = 1 AND paused_until <= :now)
+    OR EXISTS (SELECT 1 FROM outages
+               WHERE troubled = 1 AND (refund = 1 OR resuming = 1
+                   OR out_since IS NOT NULL AND (probe_at IS NULL OR probe_at <= :now OR expires_at <= :now)))
     OR NOT EXISTS (SELECT 1 FROM processors WHERE name = '*' AND paused = 1)
        AND (EXISTS (SELECT 1 FROM ready_groups g JOIN processors p ON p.name = g.processor
                     WHERE g.gate IS NULL AND g.empty = 0 AND p.paused = 0 AND p.broken_since IS NULL)
@@ -28,8 +31,9 @@ SELECT EXISTS (SELECT 1 FROM batches
                WHERE state = 'processing' AND worker_id NOT IN (SELECT id FROM workers));
 
 -- name: due_alert
--- Whether an alert is open, or work waits for a broken processor: both are looked at until they are over.
+-- Whether an alert is open, a receiver is down, or work waits for a broken processor: all are looked at until they are over.
 SELECT EXISTS (SELECT 1 FROM alerts WHERE cleared_at IS NULL)
+    OR EXISTS (SELECT 1 FROM outages WHERE troubled = 1 AND out_since IS NOT NULL)
     OR EXISTS (SELECT 1 FROM processors p JOIN ready_groups g ON g.processor = p.name WHERE p.broken_since IS NOT NULL);
 
 -- name: due_file_act

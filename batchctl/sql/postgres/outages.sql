@@ -139,3 +139,9 @@ WHERE troubled = 1 AND (refund = 1 OR resuming = 1 OR probe_at > :now)
 UPDATE outages SET out_since = NULL, expires_at = NULL, gates = 0, failures = 0, probe_at = NULL, probe_item = NULL,
     probe_claim = NULL, resuming = 1
 WHERE processor = :processor AND out_since IS NOT NULL
+
+-- name: view_outages
+-- Receivers that are down; `:processor` is NULL for those of all.
+SELECT processor, origin, out_since, expires_at, gates, probe_at, error_type, error_message
+FROM outages WHERE troubled = 1 AND out_since IS NOT NULL AND (CAST(:processor AS TEXT) IS NULL OR processor = :processor)
+ORDER BY out_since, processor, origin

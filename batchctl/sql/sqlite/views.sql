@@ -71,7 +71,12 @@ WHERE group_name >= :low AND group_name < :high
 ORDER BY 1;
 
 -- name: view_processors
-SELECT * FROM processors WHERE paused = 1 OR broken_since IS NOT NULL;
+-- Those that are paused, broken, or shut by an outage.
+SELECT p.*, o.origin AS outage_origin, o.out_since, o.expires_at, o.probe_at,
+       o.error_type AS outage_type, o.error_message AS outage_message
+FROM processors p
+LEFT JOIN outages o ON o.processor = p.name AND o.troubled = 1 AND o.gates = 1 AND o.out_since IS NOT NULL
+WHERE p.paused = 1 OR p.broken_since IS NOT NULL OR o.origin IS NOT NULL;
 
 -- name: view_item_exists
 SELECT 1 FROM items i JOIN batches b ON b.no = i.batch_no
