@@ -85,10 +85,9 @@ def _refuse_busy(engine: Engine, name: str) -> None:
 
 def _doing(tx: Tx) -> list[str]:
     found = [f"worker {row['id']} lives on {row['host']} (pid {row['pid']})" for row in tx.dicts("all_workers")]
-    words = ("items are being processed", "batches are being loaded or taken away", "acts on a batch go on",
-             "messages are being sent")  # fmt: skip
+    words = ("items in processing", "batches that are loaded or deleted", "bulk acts", "messages on their way")
     counts = tx.one("activity") or ()
-    return found + [f"{count:,} {what}" for count, what in zip(counts, words, strict=True) if count]
+    return found + [f"{what}: {count:,}" for count, what in zip(counts, words, strict=True) if count]
 
 
 def _carry(out: Transfer, into: Transfer, names: tuple[str, str], progress: Progress) -> Moved:

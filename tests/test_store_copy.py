@@ -15,6 +15,7 @@ import pytest
 from databases import ENGINES, Database
 from queuekit import Program, Queue
 from store.kit import load
+from stuffing import LEFT_OUT, content, stuff
 
 from batchctl import moving
 from batchctl.engines.sqlite_transfer import SqliteTransfer
@@ -23,21 +24,8 @@ from batchctl.errors import StoreCorrupt, UsageError
 from batchctl.membership import Membership
 from batchctl.model import BatchKind, Incoming, NewBatch
 
-Columns = dict[str, list[tuple[str, str]]]
 NAMES = ("FROM", "TO")
 PAIRS = list(itertools.product(sorted(ENGINES), repeat=2))
-
-# What a made-up row may not have just anything in.
-FIXED: dict[str, dict[str, Any]] = {
-    "batches": {"kind": "orders", "priority": 1, "status": "processing", "bulk": None, "completed_at": None},
-    "items": {"state": "pending", "waiting_for": None, "worker_id": None, "completed_at": None},
-    "attempts": {"outcome": "retry"},
-    "ready_groups": {"gate": "paused"},
-    "outbox": {"state": "due"},
-    "control": {"id": 1},
-    "file_acts": {"act": "move", "state": "failed"},
-}
-LEFT_OUT = {"workers"}  # a store with one in it is not copied
 
 
 @pytest.fixture
@@ -60,59 +48,6 @@ def copy(pair: list[Database]) -> moving.Moved:
     finally:
         source.close()
         target.close()
-
-
-def columns_of(database: Database) -> Columns:
-    """Of every table that the migrations make."""
-    if database.engine == "sqlite":
-        sql = (
-            "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c "
-            "WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'"
-        )
-    else:
-        sql = (
-            "SELECT table_name, column_name, data_type FROM information_schema.columns "
-            "WHERE table_schema = current_schema() AND table_name NOT IN ('store_migrations', 'store_tenants')"
-        )
-    found: Columns = {}
-    for table, column, kind in database.query(sql):
-        found.setdefault(table, []).append((column, kind.lower()))
-    return found
-
-
-def content(database: Database) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table, columns by name."""
-    found = {}
-    for table, columns in columns_of(database).items():
-        names = ", ".join(f'"{name}"' for name in sorted(name for name, _ in columns))
-        found[table] = sorted(database.query(f'SELECT {names} FROM "{table}"'), key=repr)  # noqa: S608
-    return found
-
-
-def stuff(database: Database, rows: int = 3) -> None:
-    """Rows in every table there is, so that none can be forgotten."""
-    for table, columns in columns_of(database).items():
-        if table in LEFT_OUT:
-            continue
-        if table == "control":
-            database.change("DELETE FROM control")
-        names = ", ".join(f'"{name}"' for name, _ in columns)
-        places = ", ".join("?" * len(columns))
-        for number in range(1, 2 if table == "control" else rows + 1):
-            fixed = FIXED.get(table, {})
-            values = [fixed[name] if name in fixed else made_up(table, kind, number) for name, kind in columns]
-            database.change(f'INSERT INTO "{table}" ({names}) VALUES ({places})', *values)  # noqa: S608
-
-
-def made_up(table: str, kind: str, number: int) -> Any:
-    if kind in ("integer", "bigint"):
-        return 1_000_000_007 * number if kind == "bigint" else number
-    if kind in ("real", "double precision"):
-        return 1.25 * number if number > 1 else 3.0
-    if kind in ("blob", "bytea"):
-        return bytes(range(256)) + bytes([number])
-    assert kind == "text", f"{table}: teach this test what a {kind} may hold"
-    return f"{table} {number}: ümläut\t\\N \\. \u20ac\n\r'\"{{}}\U0001f600"
 
 
 @every_pair
@@ -195,7 +130,7 @@ def test_not_while_something_is_enqueued(pair: list[Database]) -> None:
         copy(pair)
     loading.abort()
     store.close()
-    assert refused.value.details == ["1 batches are being loaded or taken away"]
+    assert refused.value.details == ["batches that are loaded or deleted: 1"]
 
 
 @from_each
@@ -205,7 +140,7 @@ def test_not_while_a_message_is_sent(pair: list[Database]) -> None:
     pair[0].change("UPDATE outbox SET state = 'sending'")
     with pytest.raises(UsageError) as refused:
         copy(pair)
-    assert refused.value.details == ["1 messages are being sent"]
+    assert refused.value.details == ["messages on their way: 1"]
 
 
 @from_each

@@ -9,5 +9,5 @@ from batchctl.doctor.base import Finding, Level, Patient, check, examine
 
 __all__ = ["Finding", "Level", "Patient", "check", "examine"]
 
-for _name in ("about_config", "about_store", "about_schedule", "about_queue", "about_machine"):
+for _name in ("about_config", "about_store", "about_server", "about_schedule", "about_queue", "about_machine"):
     import_module(f"batchctl.doctor.{_name}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from batchctl.announce import Announcer
 
 if TYPE_CHECKING:
+    from batchctl.engines.server import Server
     from batchctl.engines.transfer import Transfer
 from batchctl.engines.tables import Tables
 
@@ -78,6 +79,9 @@ class Upkeep(Protocol):
 
     def about(self) -> str:
         """What kind of database it is, and which version of what."""
+
+    def server(self) -> Server | None:
+        """How the server is that it lies on; None for a file."""
 
     def shrink(self, seconds: float) -> bool:
         """Give free space back to the disk for about so many seconds, in steps that block nobody. True where nothing is

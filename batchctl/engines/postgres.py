@@ -27,8 +27,9 @@ from batchctl.engines.postgres_migrations import check_version, migrate
 from batchctl.engines.postgres_transfer import PostgresTransfer
 from batchctl.engines.postgres_tx import PostgresTx
 from batchctl.engines.postgres_upkeep import PostgresUpkeep
-from batchctl.errors import StoreCorrupt
+from batchctl.errors import StoreCorrupt, StoreError
 
+_OLDEST = 140_000  # as the server gives its version
 _KEY = 1650553955  # "batc": the first number of our advisory locks; 1: the store, 2: groups and turns
 _LOCK = {False: f"pg_advisory_xact_lock({_KEY}, 1)", True: f"pg_advisory_xact_lock_shared({_KEY}, 1)"}
 _CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -100,6 +101,10 @@ class PostgresEngine:
     def _on_connect(self, connection: Connection) -> None:
         connection.add_notify_handler(self._hear)
         if not self._known:
+            if connection.info.server_version < _OLDEST:
+                found = connection.info.server_version // 10_000
+                hint = "upgrade the server, or name another"
+                raise StoreError(f"{shown(self.url)}: needs PostgreSQL 14 or later, this is {found}", hint=hint)
             row = connection.execute("SELECT current_setting('server_encoding')").fetchone()
             if row and row[0] != "UTF8":
                 raise StoreCorrupt(

@@ -14,6 +14,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from batchctl.engines import postgres_roles
 from batchctl.engines.postgres_connection import Connection
 from batchctl.engines.postgres_errors import shown, translated
+from batchctl.engines.postgres_server import server
+from batchctl.engines.server import Server
 from batchctl.errors import StoreError, UsageError
 
 
@@ -37,6 +39,10 @@ class PostgresUpkeep:
         with translated(self._url):
             row = self._connection().execute("SELECT current_setting('server_version')").fetchone()
         return f"PostgreSQL {row[0] if row else '?'}"
+
+    def server(self) -> Server:
+        with translated(self._url):
+            return server(self._connection(), self._url)
 
     def shrink(self, seconds: float) -> bool:  # noqa: ARG002 - autovacuum does it
         return True

@@ -48,6 +48,9 @@ class SqliteUpkeep:
     def about(self) -> str:
         return f"SQLite {sqlite3.sqlite_version}, store version {self._number('user_version')}"
 
+    def server(self) -> None:
+        return None
+
     def shrink(self, seconds: float) -> bool:
         """Give free pages back to the disk for about so many seconds, in steps that hold the lock for a moment each.
         True where there is nothing left to give back."""
