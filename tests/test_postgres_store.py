@@ -121,6 +121,11 @@ def test_a_database_that_is_not_there(cli: Cli, url: str) -> None:
     refused(cli, f"{url}_not_there", 5, "StoreError", "createdb")
 
 
+def test_a_user_that_is_not_there(cli: Cli) -> None:
+    with cluster().database() as url:
+        refused(cli, url.replace(f"//{urlsplit(url).username}", "//nobody_of_that_name"), 5, "StoreError", "user")
+
+
 def test_a_server_that_is_not_there(cli: Cli) -> None:
     refused(cli, "postgresql://somebody:s3cret@127.0.0.1:1/db", 5, "StoreInterrupted", "cannot be reached")
 

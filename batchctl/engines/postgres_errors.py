@@ -105,6 +105,10 @@ def unreachable(url: str, error: psycopg.Error) -> BatchctlError:
     if "does not exist" in text and "database" in text:
         hint = "create the database (`createdb --encoding=UTF8 NAME`), then run `batchctl init` or enqueue something"
         return StoreError(f"{shown(url)}: there is no such database ({text})", hint=hint)
+    if "does not exist" in text and "role" in text:
+        return StoreError(
+            f"{shown(url)}: there is no such user ({text})", hint="`batchctl store roles` prints how to make them"
+        )
     if error.pgconn is not None and error.pgconn.used_password:
         what = "a password is needed" if error.pgconn.needs_password else "the server refuses user or password"
         return StoreError(f"{shown(url)}: {what} ({text})", hint=_PASSWORD)
