@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from batchctl.adaptive import Seen
 from batchctl.config import ProcessorConfig
 from batchctl.config.structs import HttpSpec, PlannedSpec
 from batchctl.guard import Origin
@@ -14,6 +15,7 @@ from batchctl.transitions.outages import ANY, Kind, Sign
 from batchctl.transitions.recording import Settled
 
 _ONE_HOST = re.compile(r"https?://[^/?#{}]+([/?#]|$)", re.IGNORECASE)
+_SLOW = frozenset({"Timeout", "ConnectTimeout"})
 _REMEMBERED = 10_000  # origins; one that is forgotten is noted once more
 
 Closed = Callable[[str, int], ItemError | None]
@@ -95,6 +97,26 @@ def _heard(one: Ended) -> tuple[str, str] | None:
     if isinstance(outcome, Failed) and outcome.origin is not None and not outcome.throttled:
         return one.item.processor, outcome.origin
     return None
+
+
+def observed(ended: Iterable[Ended], adaptive: Collection[str]) -> dict[str, Seen]:
+    """What the outcomes of these processors tell of how much their receivers bear."""
+    found: dict[str, Seen] = {}
+    for one in ended if adaptive else ():
+        name = one.item.processor
+        if name not in adaptive:
+            continue
+        before = found.get(name, Seen())
+        took = [] if one.started_at is None else [max(0, one.ended_at - one.started_at)]
+        answered = isinstance(one.outcome, Completed)
+        found[name] = Seen([*before.took, *(took if answered else ())], before.congested or _too_much(one.outcome))
+    return found
+
+
+def _too_much(outcome: Outcome) -> bool:
+    if isinstance(outcome, Down):
+        return not outcome.unsent
+    return isinstance(outcome, Failed) and (outcome.throttled or outcome.error.type in _SLOW)
 
 
 def serves_all(config: ProcessorConfig, origin: str) -> bool:

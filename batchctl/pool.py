@@ -131,4 +131,4 @@ def _open(processor: str) -> Callable[[str, int], ItemError | None]:  # noqa: AR
 
 def _policy(config: ProcessorConfig) -> Policy:
     paced = config.rate is not None or (config.lane is not None and config.lane.rate is not None)
-    return Policy(config.max_retries, config.backoff, throttles=paced)
+    return Policy(config.max_retries, config.backoff, throttles=paced or config.adaptive)

@@ -27,6 +27,7 @@ class Queue:
     pace           ms between two starts of the processor, and when the next may be; None without a rate
     held           lanes of the batch that a failure holds, each with the failed item
     outages        which of its receivers are down, and since when
+    adaptive       how many of its processor's items may run at once now, where that adapts itself
     """
 
     now: int
@@ -42,6 +43,7 @@ class Queue:
     pace: tuple[float, float] | None = None
     held: Sequence[tuple[str, int]] = ()
     outages: Sequence[tuple[str, int]] = ()
+    adaptive: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def explain_item(facts: ItemFacts, batch: Mapping[str, Any], queue: Queue, clock
         told = "Its receiver is down. That costs no attempts; it goes on when that answers."
         return lines + (_gate(batch, queue, clock) or [told])
     if item["waiting_for"] == "rate":
-        told = f"Its receiver wants fewer requests. That costs no attempts; it is tried again at {_clock(facts.due, clock)}."
+        told = f"Its receiver wants fewer requests. That costs no attempts; the next is at {_clock(facts.due, clock)}."
         return lines + (_gate(batch, queue, clock) or [told])
     if facts.suspect:
         lines.append("A worker died with it in hand, so it is tried alone, when a worker has nothing else to do.")
@@ -179,7 +181,14 @@ def _why_open(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]
         lines += _nobody(batch, queue) or _behind(queue) or ["Its items are being worked on, in input order."]
     elif queue.next_retry is not None:
         lines += _nobody(batch, queue)
-    return lines
+    return lines + _adaptive(batch, queue)
+
+
+def _adaptive(batch: Mapping[str, Any], queue: Queue) -> list[str]:
+    if queue.adaptive is None:
+        return []
+    most = f"{_items(queue.adaptive)} of {batch['processor']} may run at once now"
+    return [f"{most}, in all workers together (concurrency: auto)."]
 
 
 def _gate(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]:

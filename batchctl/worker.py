@@ -19,7 +19,7 @@ from batchctl.config import Config
 from batchctl.contact import Contact
 from batchctl.engines.base import Tx
 from batchctl.errors import StoreFull, StoreLocked
-from batchctl.guarding import Guard
+from batchctl.guarding import Guard, observed
 from batchctl.inhand import Ended, InHand, Keeping
 from batchctl.interpreter import many_small_things
 from batchctl.journal import INFO, NOTICE, enabled, log
@@ -33,6 +33,7 @@ from batchctl.sinks import Delivery, Parcel, portions
 from batchctl.spool import Spool, is_stored
 from batchctl.store import Claimer, Scope, Store
 from batchctl.transitions import bulk, contents, file_acts, pacing, steps
+from batchctl.transitions.adapting import adapt
 from batchctl.transitions.outages import Sign, Weighed, weigh
 from batchctl.transitions.processors import break_processor, mend_changed
 from batchctl.transitions.recording import Settled, record, store_news
@@ -137,7 +138,10 @@ def scope_of(
         batch_nos=batch_nos,
         processor=processor,
         organization=organization,
-        paced=frozenset(name for name, one in able.items() if one.lane is not None or one.rate is not None),
+        paced=frozenset(
+            name for name, one in able.items() if one.lane is not None or one.rate is not None or one.adaptive
+        ),
+        adaptive=frozenset(name for name, one in able.items() if one.adaptive),
     )
 
 
@@ -392,6 +396,7 @@ class Worker:
     def _record(
         self, tx: Tx, parcels: list[Parcel], settled: list[Settled], signs: list[Sign], found: list[Keeping], now: int
     ) -> tuple[list[Ended], list[Settled]]:
+        adapt(tx, observed([one.ended for one in parcels], self._scope.adaptive), now)
         self._weighed = weighed = weigh(tx, settled, signs, now)
         finds = [(one.item.number, one.item.claim_no, one.kept) for one in found]
         self._kept = steps.keep(tx, self._member.id, finds)

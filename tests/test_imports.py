@@ -22,6 +22,7 @@ LAYERS = {
         "duration",
         "gcra",
         "guard",
+        "adaptive",
         "handlers",
         "histogram",
         "hosts",

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from batchctl import console
+from batchctl.adaptive import START
 from batchctl.commands.common import Globals, globals_of
 from batchctl.commands.item_table import item_table, state_of
 from batchctl.errors import InvalidInput
 from batchctl.views import Views, resolve_target
 from batchctl.views.batches import STATES
+from batchctl.views.facts import place_of
 from batchctl.views.lanes import lanes_of
 from batchctl.views.times import ms_of
 
@@ -46,7 +48,7 @@ def show(
         elif len(target.batch_nos) > 1:
             answer = {"batches": views.batches_of(target.batch_nos)}
         else:
-            answer = _batch_answer(views, target.batch_nos[0], items, limit, offset)
+            answer = _batch_answer(shared, views, target.batch_nos[0], items, limit, offset)
     _print(shared, answer, items, offset)
 
 
@@ -63,9 +65,20 @@ def _item_answer(views: Views, number: int) -> dict[str, Any]:
     }
 
 
-def _batch_answer(views: Views, no: int, state: str, limit: int, offset: int) -> dict[str, Any]:
+def _batch_answer(shared: Globals, views: Views, no: int, state: str, limit: int, offset: int) -> dict[str, Any]:
     page = [] if state == "none" else views.items(no, state, limit=limit, offset=offset)
-    return {"batch": views.batch(no), "items": page, "summary": views.summary(no)}
+    answer = {"batch": views.batch(no), "items": page, "summary": views.summary(no)}
+    return answer | {"concurrency": _concurrency(shared, views, no)}
+
+
+def _concurrency(shared: Globals, views: Views, no: int) -> dict[str, Any] | None:
+    """How many items of the batch's processor may run at once, in all workers together; None where that has no limit,
+    or no config here knows the processor."""
+    place = place_of(views, no)
+    config = shared.processor_config(place.processor, place.definition)
+    if config is None or (config.concurrency is None and not config.adaptive):
+        return None
+    return {"limit": config.concurrency or place.adaptive or START, "auto": config.adaptive}
 
 
 def _lanes_answer(views: Views, nos: Sequence[int], limit: int, offset: int) -> dict[str, Any]:
@@ -120,7 +133,7 @@ def _print(shared: Globals, answer: dict[str, Any], state: str, offset: int) -> 
 
 
 def _print_batch(answer: dict[str, Any], state: str, offset: int) -> None:
-    _print_facts(answer["batch"])
+    _print_facts(answer["batch"], answer.get("concurrency"))
     found = answer["items"]
     if found:
         console.out()
@@ -131,7 +144,7 @@ def _print_batch(answer: dict[str, Any], state: str, offset: int) -> None:
         console.note(f"items {offset + 1} to {offset + len(found)} of {fitting:,}; see --limit, --offset, --items")
 
 
-def _print_facts(batch: dict[str, Any]) -> None:
+def _print_facts(batch: dict[str, Any], most: dict[str, Any] | None = None) -> None:
     paused = " (paused)" if batch["paused"] and batch["completed_at"] is None else ""
     parts = [f"{console.number(batch[f'{state}_items'])} {state}" for state in STATES if batch[f"{state}_items"]]
     eta = batch["eta_seconds"]
@@ -146,6 +159,10 @@ def _print_facts(batch: dict[str, Any]) -> None:
             ("progress", progress + (f", about {console.remaining(eta)} left" if eta else "")),
             ("items", ", ".join(parts)),
             ("processor", f"{batch['processor']} ({batch['kind']}, priority {batch['priority']})"),
+            (
+                "at once",
+                f"{most['limit']} at most{' now (concurrency: auto)' if most['auto'] else ''}" if most else None,
+            ),
             ("submitted by", _by(batch)),
             ("created", console.when(ms_of(batch["created_at"]))),
             ("started", console.when(started) if started else None),

@@ -89,6 +89,7 @@ def _queue(shared: Globals, store: Store, views: Views, no: int, workers: list[d
         pace=pace(views, place.processor),
         held=held_lanes(views, no),
         outages=place.outages,
+        adaptive=place.adaptive if config is not None and config.adaptive else None,
     )
 
 

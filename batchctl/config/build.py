@@ -75,6 +75,8 @@ def processor(
     """One processor from its data, with what `defaults:` and the program say where it is silent."""
     kind = _kind(data)
     plain = {key: data[key] for key in ("max_retries", "max_outage", "max_failures", "concurrency") if key in data}
+    if plain.get("concurrency") == "auto":
+        plain |= {"concurrency": None, "adaptive": True}
     if "max_retries" in defaults:
         plain.setdefault("max_retries", defaults["max_retries"])
     spec: Spec

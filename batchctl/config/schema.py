@@ -229,7 +229,10 @@ PROCESSOR = Object(
     | {
         "max_output": Key(bytes_(), "Most output of an attempt (10MB)."),
         "max_outage": Key(seconds(), "How long a receiver may be down before failures count (24h)."),
-        "concurrency": Key(CONCURRENCY, "Items at once, across all workers on the store."),
+        "concurrency": Key(
+            OneOf(((int, CONCURRENCY), (str, Choice(("auto",)))), "a number or auto"),
+            "Items at once, across all workers on the store; auto: as many as the receiver bears.",
+        ),
         "accept": Key(ACCEPT, "What may be enqueued."),
         "max_failures": Key(COUNT_OR_PERCENT, "Failed items after which the batch stops."),
         "lane": Key(LANE, "Items that share a value share limits and an order."),

@@ -186,6 +186,7 @@ class ProcessorConfig:
     timeout       seconds for one attempt; of steps: all of them together
     max_retries   tries after the first one; of steps: all of them together
     concurrency   across all workers on the store; None: only the worker's own limit
+    adaptive      `concurrency: auto`: as many as the receiver bears, across all workers
     rate          starts across all workers on the store
     max_failures  failed items that stop a batch: a number, or (a float) a share; None: it goes on
     folder        absolute; relative paths and imports start here
@@ -202,6 +203,7 @@ class ProcessorConfig:
     backoff: Backoff = field(default_factory=Backoff)
     max_outage: float = 86400.0
     concurrency: int | None = None
+    adaptive: bool = False
     max_failures: int | float | None = None
     accept: Accept = Accept()
     lane: LaneConfig | None = None

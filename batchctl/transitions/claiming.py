@@ -13,7 +13,7 @@ from batchctl.engines.base import Engine, Row, Tx
 from batchctl.guard import Origin
 from batchctl.model import BatchKind, BatchRef, FileRef, Item
 from batchctl.places import Place, Places
-from batchctl.transitions import lanes, outage_ends, pacing
+from batchctl.transitions import adapting, lanes, outage_ends, pacing
 from batchctl.transitions.common import event, open_group, wake
 from batchctl.transitions.outages import troubled
 from batchctl.transitions.turns import TURN, Passed, Portion, Want, portions
@@ -32,7 +32,8 @@ class Scope:
     batch_nos     only these batches; None: every batch
     processor     only this one; None: every processor, also those that batches bring along
     organization  only this one; None: all
-    paced         those of the processors that have lanes or a rate
+    paced         those of the processors that have lanes or a rate, or that may be throttled
+    adaptive      those whose limit the store tells
     """
 
     processors: frozenset[str]
@@ -41,6 +42,7 @@ class Scope:
     processor: str | None = None
     organization: str | None = None
     paced: frozenset[str] = frozenset()
+    adaptive: frozenset[str] = frozenset()
 
     def knows(self, processor: str) -> bool:
         """Whether the worker can run items of the processor."""
@@ -264,7 +266,10 @@ class Claimer:
         """How many items each open processor may still take."""
         rooms: dict[str, int] = {}
         self._shut = outage_ends.rooms(tx, self.origins, now, take=take) if self.origins else {}
-        if scope.limits:
+        limits = scope.limits
+        if scope.adaptive:
+            limits = {**limits, **adapting.limits(tx, scope.adaptive)}
+        if limits:
             tx.value("lock_turns")  # what others claim at this moment counts, too
         for name, paused, _, broken_since, _ in tx.all("processor_gates"):
             if name == "*" and paused:
@@ -272,8 +277,8 @@ class Claimer:
             if paused or broken_since is not None or not scope.knows(name):
                 continue
             rooms[name] = 1 << 30
-            if name in scope.limits:
-                rooms[name] = max(0, scope.limits[name] - tx.value("held_of_processor", {"processor": name}))
+            if name in limits:
+                rooms[name] = max(0, limits[name] - tx.value("held_of_processor", {"processor": name}))
             if name in self._paces:
                 rooms[name] = pacing.room(self._paces[name], now, min(rooms[name], free))
             if name in self._shut:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from batchctl.engines.base import Tx
 from batchctl.views.outages import outages
 from batchctl.views.views import Views
 
@@ -19,6 +20,7 @@ class Place:
     paused_by: str | None
     processor: str
     definition: str | None
+    adaptive: int | None = None
     outages: tuple[tuple[str, int], ...] = ()
 
 
@@ -35,8 +37,15 @@ def place_of(views: Views, no: int) -> Place:
             paused_by=tx.value("view_last_pause", {"no": no}),
             processor=row["processor"],
             definition=row["definition"],
+            adaptive=adaptive_limit(tx, row["processor"]),
             outages=tuple((one.origin, one.since) for one in outages(tx, views.engine.now(), row["processor"])),
         )
+
+
+def adaptive_limit(tx: Tx, processor: str) -> int | None:
+    """How many items of a processor with `concurrency: auto` may run at once now; None where that was never used."""
+    known: dict[str, int] = {name: limit for name, limit in tx.all("adaptive_limits")}  # noqa: C416 - typed
+    return known.get(processor)
 
 
 def item_row(views: Views, number: int) -> dict[str, Any]:

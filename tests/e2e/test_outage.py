@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -118,3 +120,34 @@ def test_a_failure_limit_stops_the_batch(cli: Cli) -> None:
     assert 5 <= batch["failed_items"] < 50
     assert batch["error"].startswith("stopped after")
     assert "retry" in cli.ok("why", "latest")
+
+
+def test_as_many_at_once_as_the_receiver_bears(cli: Cli) -> None:
+    """It answers 429 to the fourth at a time: nobody pays for it with an attempt."""
+    lock, running, most = threading.Lock(), [0], [0]
+
+    def answer(request: Recorded) -> Answer:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+            busy = running[0] > 3
+        time.sleep(0.02)
+        with lock:
+            running[0] -= 1
+        return Answer(429) if busy else Answer(200, {})
+
+    with HttpServer() as server:
+        server.answers(answer)
+        cli.config(
+            "store: q.db\nworker: {min_free: 0, concurrency: 16}\nprocessors:\n  deed:\n"
+            f'    http: {{url: "{server.url}"}}\n    concurrency: auto\n    max_retries: 0\n'
+            "    backoff: {base: 0.05s, factor: 1}\n"
+        )
+        (cli.folder / "orders.jsonl").write_text("".join(f'{{"id": {n}}}\n' for n in range(150)), encoding="utf-8")
+        cli.ok("enqueue", "orders", "orders.jsonl", "-p", "deed")
+        cli.ok("run")
+    shown = cli.json("show", "latest")
+    assert shown["summary"]["completed"] == 150
+    assert shown["concurrency"]["auto"]
+    assert 1 <= shown["concurrency"]["limit"] < 16
+    assert 3 < most[0] < 12
