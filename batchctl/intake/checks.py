@@ -20,7 +20,7 @@ def check_of(config: ProcessorConfig, secrets: Mapping[str, Any], *, files: bool
     all that is the processor's own problem, and its items wait. Raises ConfigError where a template can't be compiled.
     """
     checks: list[Check] = []
-    needed = [template for template in templates_of(config) if not template.constant]
+    needed = [template for template in (*templates_of(config), *_added(config)) if not template.constant]
     if needed:
         known = FILE_NAMES if files else frozenset()
         checks.append(lambda payload: _lacks_of_templates(needed, payload, known))
@@ -52,6 +52,11 @@ def templates_of(config: ProcessorConfig) -> list[Template]:
         case _:
             return []
     return _compiled(parts, where)
+
+
+def _added(config: ProcessorConfig) -> list[Template]:
+    """What goes beside the result: it must not turn out to be missing when the work is done."""
+    return _compiled(config.into.add, f"processors.{config.name}.into.add") if config.into else []
 
 
 def _compiled(parts: Mapping[str, Any], where: str) -> list[Template]:
