@@ -76,3 +76,20 @@ def ended(connection: sqlite3.Connection) -> None:
 def organizations(connection: sqlite3.Connection, count: int, each: int) -> None:
     for number in range(count):
         queued(connection, each, f"org-{number:04d}")
+
+
+def laned(connection: sqlite3.Connection, count: int, lanes: int) -> None:
+    """One batch whose items go through so many lanes, row by row; the first of each may run."""
+    no = queued(connection, count)
+    connection.execute("BEGIN")
+    names = [(PROCESSOR, f"account-{number:06d}") for number in range(lanes)]
+    connection.executemany("INSERT INTO lanes (processor, value) VALUES (?, ?)", names)
+    connection.execute("INSERT INTO lane_batches (batch_no, lane_no, priority) SELECT ?, no, 1 FROM lanes", (no,))
+    lane = "(id - (SELECT min(id) FROM items WHERE batch_no = :no)) % :lanes + 1"
+    connection.execute(
+        f"UPDATE items SET state = 'waiting', waiting_for = 'lane', lane_no = {lane},"  # noqa: S608 - ours
+        f" lane = (SELECT value FROM lanes WHERE no = {lane}) WHERE batch_no = :no",
+        {"no": no, "lanes": lanes},
+    )
+    connection.execute("UPDATE ready_groups SET relane = 0 WHERE batch_no = ?", (no,))
+    connection.execute("COMMIT")
