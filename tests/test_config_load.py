@@ -21,7 +21,6 @@ from batchctl.config import (
     Config,
     HttpSpec,
     Ping,
-    PlannedSpec,
     PythonSpec,
     examine,
     inline,
@@ -284,7 +283,6 @@ RESERVED: Mapping[tuple[str, ...], str] = {
     ("into",): "{command: [x], into: {table: t, pk: [a, b], add: {c: '{{ now }}'}, indexes: [a], database: o.db}}",
     ("after",): "{command: [x], after: {completed: 'move:done/', failed: delete}}",
     ("max_failures",): "{command: [x], max_failures: 10%}",
-    ("steps",): "{steps: [{name: a, command: [x], fallback: {python: 'a:b'}}, {name: b, python: 'a:b', timeout: 5s}]}",
     ("gemini",): "{gemini: {model: m, api_key: k, prompt: p, attach: '{{ path }}', schema: s.json, mode: live}}",
     ("openai",): "{openai: {model: m, base_url: 'https://x', system: s, max_tokens: 5, request: {a: 1}}}",
     ("anthropic",): "{anthropic: {model: m}}",
@@ -302,6 +300,34 @@ def test_what_is_not_available_yet_stops_its_processor_and_no_other(read: Read, 
     assert problem.startswith("batchctl.yaml:2:")
     assert problem.endswith(f"p: `{'.'.join(keys)}` is not available in this version")
     assert config.processors["other"].problems == ()
+
+
+def test_a_step_of_a_kind_that_is_not_available_stops_the_chain(read: Read) -> None:
+    steps = "{name: a, gemini: {model: m}}, {name: b, command: [x], fallback: {openai: {model: m}}}"
+    problems = read(f"processors: {{p: {{steps: [{steps}]}}}}").processors["p"].problems
+    assert [problem.partition("p: ")[2] for problem in problems] == [
+        "`steps[0].gemini` is not available in this version",
+        "`steps[1].fallback.openai` is not available in this version",
+    ]
+
+
+def test_steps_have_names_that_differ_and_look_at_earlier_ones(read: Read) -> None:
+    wrong = """processors:
+  p:
+    steps:
+      - {name: a, http: {url: "http://x/{{ steps.b }}", timeout: 1s}, timeout: 2s}
+      - {name: a, command: [x, "{{ steps['a'].text }}"], fallback: {python: "m:f", cwd: x}}
+      - {name: c, command: [x, "{{ steps.a }} {{ steps.c }} {{ item.payload.steps.d }}"]}
+"""
+    with pytest.raises(ConfigError) as refused:
+        read(wrong)
+    assert refused.value.details == [
+        "batchctl.yaml:4:31: processors.p.steps[0].http.url: there is no step `b` before this; none comes before",
+        "batchctl.yaml:4:71: `timeout` stands in processors.p.steps[0] and in its `http`",
+        "batchctl.yaml:5:16: two steps of processors.p are called `a`",
+        "batchctl.yaml:5:84: `cwd` in processors.p.steps[1].fallback goes with `command` only",
+        "batchctl.yaml:6:32: processors.p.steps[2].command[1]: there is no step `c` before this; those before are `a`",
+    ]
 
 
 def test_what_check_does(read: Read) -> None:
@@ -353,7 +379,8 @@ def test_the_example_holds(tmp_path: Path) -> None:
     assert told == []
     kinds = {processor.kind for processor in config.processors.values()}
     assert kinds == {"command", "http", "python", "steps", "gemini"}
-    assert isinstance(config.processors["lease"].spec, PlannedSpec)
+    lease = config.processors["lease"]
+    assert [part.kind for part in lease.parts] == ["http", "command", "python", "command"]
     assert config.secrets["workiz"][17] == "key-of-17"
 
 

@@ -350,3 +350,11 @@ def test_a_secret_that_changes_changes_no_definition(folder: Path) -> None:
         return command("a", env={"KEY": Text([Filled(value, "${KEY}")])})
 
     assert _plan(folder, _kept(folder, with_key("one")), with_key("two")) is None
+
+
+def test_a_large_result_goes_to_a_program_by_standard_input(folder: Path) -> None:
+    make = {"name": "a", "command": ["sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x"], "output": "text"}
+    count = {"name": "b", "command": ["wc", "-c"], "stdin": "{{ steps.a.stdout }}"}
+    as_json = {"name": "c", "command": ["cat"], "stdin": "{{ steps.b }}"}
+    with bench(chain(folder, make, count, as_json), folder) as at:
+        assert at.do(item()) == [Completed(300_000)]

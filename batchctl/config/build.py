@@ -191,7 +191,7 @@ def _spec(kind: Kind, data: Mapping[str, Any], folder: Path) -> Spec:
 
 
 def _command(data: Mapping[str, Any], folder: Path, limit: dict[str, Any]) -> CommandSpec:
-    given = {key: data[key] for key in ("env", "output", "stdout_to") if key in data}
+    given = {key: data[key] for key in ("env", "stdin", "output", "stdout_to") if key in data}
     return CommandSpec(
         argv=tuple(data["command"]),
         cwd=Path(absolute(data.get("cwd", "."), folder)),

@@ -26,7 +26,7 @@ def check_steps(value: Mapping[str, Any], path: Path, report: Report) -> None:
         name = step.get("name")
         if name in before:
             report.error((*place, "name"), f"two steps of {dotted(path)} are called `{name}`")
-        if isinstance(name, str):
+        elif isinstance(name, str):
             before.append(name)
     _check_references({key: below for key, below in value.items() if key != "steps"}, path, before, report)
 

@@ -171,6 +171,7 @@ ARGV = ListOf(
 COMMAND_KEYS = {
     "env": Key(MapOf(TEMPLATE, COLUMN), "command: variables, as templates."),
     "cwd": Key(Words(), "command: where it runs (the config's folder)."),
+    "stdin": Key(Anything(), "command: template of what it reads on standard input (the payload as JSON)."),
     "output": Key(Choice(("auto", "json", "text")), "command: how to read standard output."),
     "stdout_to": Key(FILE, "command: template of a file for standard output."),
     "permanent_exit_codes": Key(

@@ -57,6 +57,7 @@ class CommandSpec:
     style       `jinja`: each word is a template; `parallel`: it has GNU parallel's placeholders (inline form)
     env         templates
     cwd         absolute
+    stdin       template of what it reads; None: the payload as JSON
     stdout_to   template of a path, relative to `cwd`; None where the output is the result
     max_output  bytes
     """
@@ -65,6 +66,7 @@ class CommandSpec:
     style: Literal["jinja", "parallel"] = "jinja"
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path = Path()
+    stdin: Any = None
     output: Literal["auto", "json", "text"] = "auto"
     stdout_to: str | None = None
     permanent_exit_codes: frozenset[int] = frozenset()

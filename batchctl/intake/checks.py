@@ -42,7 +42,7 @@ def templates_of(config: ProcessorConfig) -> list[Template]:
     where = f"processors.{config.name}.{config.kind}"
     match config.spec:
         case CommandSpec() as spec:
-            parts: dict[str, Any] = {"env": dict(spec.env), "stdout_to": spec.stdout_to}
+            parts: dict[str, Any] = {"env": dict(spec.env), "stdin": spec.stdin, "stdout_to": spec.stdout_to}
             if spec.style == "jinja":
                 parts[""] = list(spec.argv)
         case HttpSpec() as spec:

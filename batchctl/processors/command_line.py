@@ -19,13 +19,15 @@ _OURS = "BATCHCTL_ITEM"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is executed. `program` is None where there is no such program; `more` comes to the environment."""
+    """What is executed. `program` is None where there is no such program; `more` comes to the environment; `stdin` is
+    what it reads."""
 
     name: str
     program: bytes | None
     argv: list[bytes]
     more: list[bytes]
     stdout_to: str | None
+    stdin: bytes
 
 
 class CommandLine:
@@ -47,6 +49,7 @@ class CommandLine:
         }
         self._appends = not jinja and not any("{" in word for word in spec.argv)
         self._stdout_to = None if spec.stdout_to is None else Template(spec.stdout_to, where=f"{where}.stdout_to")
+        self._stdin = None if spec.stdin is None else Template(spec.stdin, where=f"{where}.stdin")
         fixed = {name: to_text(t.render({})) for name, t in self._env.items() if t.constant}
         self._varying = {name: t for name, t in self._env.items() if not t.constant}
         base = {name: value for name, value in inherited.items() if not name.startswith(_OURS)} | fixed
@@ -54,7 +57,7 @@ class CommandLine:
         self._path = base.get("PATH", os.defpath)
         self._found: dict[str, str] = {}
         self._argv = self._fixed_argv()
-        templates = [*self._words, *self._varying.values(), *([self._stdout_to] if self._stdout_to else [])]
+        templates = [*self._words, *self._varying.values(), *filter(None, (self._stdout_to, self._stdin))]
         self._needs_scope = any(not template.constant for template in templates)
 
     @property
@@ -75,6 +78,7 @@ class CommandLine:
             argv,
             [*(_entry(n, v) for n, v in varying.items()), *_facts(item)],
             None if self._stdout_to is None else to_text(self._stdout_to.render(names)),
+            item.raw_payload.encode() if self._stdin is None else to_text(self._stdin.render(names)).encode(),
         )
 
     def _fixed_argv(self) -> list[bytes] | None:

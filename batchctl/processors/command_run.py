@@ -46,7 +46,7 @@ class CommandRun:
         self._file: StdoutFile | None = None
         if call.stdout_to is not None and spec.stdout_to is not None:
             self._file = StdoutFile(target(call.stdout_to, spec.stdout_to, spec.cwd, item.file), item.number)
-        self._input = memory_file(item.raw_payload.encode())
+        self._input = memory_file(call.stdin)
         self._output = self._file.fd if self._file else append_file()
         self._errors = Follower(append_file())
         self.began = time.monotonic()
