@@ -38,33 +38,38 @@ class _View:
     news: bool
 
 
-def look(engine: Engine, config: Config) -> Changes:
-    """Raise what is wrong and not told yet, clear what is over. Writes nothing where nothing has changed."""
+def look(engine: Engine, config: Config, org: str | None = None) -> Changes:
+    """Raise what is wrong and not told yet, clear what is over. Writes nothing where nothing has changed. `org`: only
+    what concerns this organization; what is said of the whole queue is for those who see all of it."""
     now = engine.now()
     alive = {row["id"] for row in _workers(engine) if recovery.health(engine, row) is recovery.Health.ALIVE}
     free = shutil.disk_usage(engine.private_folder()).free
     with engine.read() as tx:
-        view = _view(tx, config, now, alive, free)
-        known = open_alerts(tx)
-    found = alerts.judge(view.facts, config.check.alerts)
+        view = _view(tx, config, now, alive, free, org)
+        known = _open(tx, org)
+    found = [one for one in alerts.judge(view.facts, config.check.alerts) if org in (None, one.organization)]
     if not view.news and _keys(known) == {(one.name, one.subject) for one in found}:
         return Changes((), (), tuple(known))
-    return _change(engine, view, found, now)
+    return _change(engine, view, found, now, org)
 
 
 @again
-def _change(engine: Engine, view: _View, found: list[Condition], now: int) -> Changes:
+def _change(engine: Engine, view: _View, found: list[Condition], now: int, org: str | None) -> Changes:
     with engine.write() as tx:
         for name, marks in view.marks.items():
-            watch(tx, name, marks, now)
-        return _settle(tx, found, now)
+            watch(tx, name, marks, now, whole=org is None)
+        return _settle(tx, found, now, org)
 
 
-def _settle(tx: Tx, found: list[Condition], now: int) -> Changes:
+def _open(tx: Tx, org: str | None) -> list[Open]:
+    return [one for one in open_alerts(tx) if org in (None, one.organization)]
+
+
+def _settle(tx: Tx, found: list[Condition], now: int, org: str | None) -> Changes:
     wrong = {(one.name, one.subject) for one in found}
-    cleared = [one for one in open_alerts(tx) if (one.name, one.subject) not in wrong and clear_alert(tx, one, now)]
+    cleared = [one for one in _open(tx, org) if (one.name, one.subject) not in wrong and clear_alert(tx, one, now)]
     fresh = {(one.name, one.subject) for one in found if _raise(tx, one, now)}
-    known = open_alerts(tx)
+    known = _open(tx, org)
     raised = [one for one in known if (one.name, one.subject) in fresh]
     return Changes(tuple(raised), tuple(cleared), tuple(known))
 
@@ -91,20 +96,21 @@ def _workers(engine: Engine) -> list[dict[str, Any]]:
         return tx.dicts("all_workers")
 
 
-def _view(tx: Tx, config: Config, now: int, alive: set[str], free: int) -> _View:
+def _view(tx: Tx, config: Config, now: int, alive: set[str], free: int, org: str | None) -> _View:
     shut = tx.dicts("shut_processors")
     down = outages(tx, now)
     closed = {row["name"] for row in shut} | {one.processor for one in down if one.gates}
-    batches = [_batch(row, config, closed) for row in tx.dicts("batches_on_watch")]
+    rows = [row for row in tx.dicts("batches_on_watch") if org in (None, row["organization"])]
+    batches = [_batch(row, config, closed) for row in rows]
     served = set(config.processors)
     for worker_id, names in tx.all("known_to_workers"):
         served |= set(json.loads(names)) if worker_id in alive else set()
-    marks = {
-        _PROGRESS: {str(one.no): str(one.processed) for one in batches},
-        _UNSERVED: dict.fromkeys(alerts.unserved(batches, served), ""),
-    }
-    still, moved = watched(tx, _PROGRESS, marks[_PROGRESS], now)
-    missing, changed = watched(tx, _UNSERVED, marks[_UNSERVED], now)
+    whole = org is None
+    marks = {_PROGRESS: {str(one.no): str(one.processed) for one in batches}}
+    if whole:
+        marks[_UNSERVED] = dict.fromkeys(alerts.unserved(batches, served), "")
+    still, moved = watched(tx, _PROGRESS, marks[_PROGRESS], now, whole=whole)
+    missing, changed = watched(tx, _UNSERVED, marks.get(_UNSERVED, {}), now, whole=whole)
     ended, failed = _ended(tx, config, now)
     facts = Facts(
         now=now,

@@ -236,7 +236,7 @@ class Checker:
 
     def _recover(self) -> None:
         most, note = self._config.worker.max_crashes, filing.given_up(self._engine, self._config.processors)
-        found = recovery.recover_workers(self._engine, own=None, max_crashes=most, note=note)
+        found = recovery.recover_workers(self._engine, own=None, max_crashes=most, note=note, org=self._organization)
         self.outcome.recovered += found.items
         for one in found.failed:
             self.outcome.drained.add(one)
@@ -244,7 +244,7 @@ class Checker:
             journal.log(journal.INFO, "recovered", workers=found.workers, items=found.items)
 
     def _finish_bulk(self) -> None:
-        loads, acts = recovery.finish_interrupted(self._engine)
+        loads, acts = recovery.finish_interrupted(self._engine, org=self._organization)
         recovery.tidy(self._engine)
         stuck = lanes.catch_up_all(self._engine)
         if stuck:
@@ -313,7 +313,7 @@ class Checker:
     def _finish_batches(self) -> None:
         """The end of a batch is part of the commit that records its last item; this is for what should never be."""
         with self._engine.read() as tx:
-            left = tx.all("batches_to_end")
+            left = tx.all("batches_to_end", {"org": self._organization})
         for (no,) in left:
             self._finish_batch(no)
             journal.log(journal.WARNING, "batch_ended", number=no)
@@ -326,7 +326,7 @@ class Checker:
     def _notify(self) -> None:
         from batchctl.notify import send_due
 
-        sending = send_due(self._store, self._config, deadline=self._soon())
+        sending = send_due(self._store, self._config, deadline=self._soon(), org=self._organization)
         self.outcome.sent += sending.sent
         self.outcome.unsent += sending.failed + sending.dead
         self.outcome.warnings += sending.errors
@@ -334,14 +334,15 @@ class Checker:
     def _clean(self) -> None:
         from batchctl.retention import clean
 
-        self.outcome.deleted = clean(self._store, self._config, deadline=self._soon()).batches
+        done = clean(self._store, self._config, deadline=self._soon(), org=self._organization)
+        self.outcome.deleted = done.batches
 
     def _soon(self) -> float:
         """Until when a phase may begin something more, by the monotonic clock: not much longer than the time budget."""
         return max(self._deadline, time.monotonic() + _MORE)
 
     def _alert(self) -> None:
-        changes = alerting.look(self._engine, self._config)
+        changes = alerting.look(self._engine, self._config, self._organization)
         self.outcome.alerts = [_shown(one) for one in changes.open]
         self.outcome.raised = [_shown(one) for one in changes.raised]
         self.outcome.cleared = [_shown(one) for one in changes.cleared]

@@ -67,16 +67,29 @@ def health(engine: Engine, row: Mapping[str, Any]) -> Health:
     return judge(row, here, locked=locked, now=engine.now(), monotonic=awake, local=local)
 
 
-def recover(engine: Engine, *, own: str | None, max_crashes: int, note: recovering.Note | None = None) -> Recovered:
-    """One pass over workers, loads and bulk acts. `own` is the calling worker's id."""
-    found = recover_workers(engine, own=own, max_crashes=max_crashes, note=note)
-    loads, acts = finish_interrupted(engine, patience=_PATIENCE)
+def recover(
+    engine: Engine,
+    *,
+    own: str | None,
+    max_crashes: int,
+    note: recovering.Note | None = None,
+    org: str | None = None,
+) -> Recovered:
+    """One pass over workers, loads and bulk acts. `own` is the calling worker's id; `org`: only what is this
+    organization's is touched."""
+    found = recover_workers(engine, own=own, max_crashes=max_crashes, note=note, org=org)
+    loads, acts = finish_interrupted(engine, patience=_PATIENCE, org=org)
     tidy(engine)
     return replace(found, loads=loads, bulk=acts)
 
 
 def recover_workers(
-    engine: Engine, *, own: str | None, max_crashes: int, note: recovering.Note | None = None
+    engine: Engine,
+    *,
+    own: str | None,
+    max_crashes: int,
+    note: recovering.Note | None = None,
+    org: str | None = None,
 ) -> Recovered:
     """Put back what dead workers held; and put right what a clock that was set back has delayed. `note` is called in
     each commit with what it records."""
@@ -90,17 +103,17 @@ def recover_workers(
         state = Health.ALIVE if row["id"] == own else health(engine, row)
         if state is Health.ALIVE:
             continue
-        items += _bury(engine, row, state, max_crashes, failed, note)
+        items += _bury(engine, row, state, max_crashes, failed, note, org)
         workers += 1
     for worker_id in ownerless:
         if not engine.alive(worker_id):
-            items += recovering.release_worker(engine, worker_id, None, max_crashes)
+            items += recovering.release_worker(engine, worker_id, None, max_crashes, org=org)
     return Recovered(items, workers, failed=tuple(failed))
 
 
-def finish_interrupted(engine: Engine, *, patience: float | None = None) -> tuple[int, int]:
+def finish_interrupted(engine: Engine, *, patience: float | None = None, org: str | None = None) -> tuple[int, int]:
     """Take away loads and go on with bulk acts whose process is gone. Returns how many of each."""
-    return loading.abort_abandoned(engine), bulk.finish_interrupted(engine, patience=patience)
+    return loading.abort_abandoned(engine, org), bulk.finish_interrupted(engine, patience=patience, org=org)
 
 
 def _bury(
@@ -110,6 +123,7 @@ def _bury(
     max_crashes: int,
     failed: list[Settled],
     note: recovering.Note | None,
+    org: str | None,
 ) -> int:
     worker_id = row["id"]
     folder = engine.private_folder()
@@ -120,7 +134,7 @@ def _bury(
         return 0  # somebody else's process still works on its items: they stay where they are
     # What a worker of another host had started can't be seen from here: nobody is suspected.
     started = _started(folder / f"{worker_id}.inflight") if local and state is not Health.REBOOTED else None
-    return recovering.release_worker(engine, worker_id, started, max_crashes, failed.append, note)
+    return recovering.release_worker(engine, worker_id, started, max_crashes, failed.append, note, org=org)
 
 
 def tidy(engine: Engine) -> None:

@@ -83,7 +83,7 @@ def clean(
     if low := reserve.low(engine.private_folder()):
         reserve.give_up(engine.private_folder())
     done = _delete(engine, kept, org, deadline, sparing=low)
-    files, freed = _orphans(engine)
+    files, freed = _orphans(engine) if org is None else (0, 0)  # whose they were, nobody knows
     add_up_old(engine)
     if done.items or done.batches:
         engine.upkeep().flush()
@@ -95,7 +95,9 @@ def clean(
 
 def _would(engine: Engine, kept: Mapping[str, float], org: str | None) -> Cleaned:
     rows = list(expired(engine, kept, org))
-    return Cleaned(len(rows), sum(row["total_items"] for row in rows), files=len(_orphaned(engine)))
+    return Cleaned(
+        len(rows), sum(row["total_items"] for row in rows), files=len(_orphaned(engine)) if org is None else 0
+    )
 
 
 def _delete(
@@ -103,7 +105,7 @@ def _delete(
 ) -> Cleaned:
     batches = items = 0
     with _presence(engine) as token:
-        for no in _half_deleted(engine, token):
+        for no in _half_deleted(engine, token, org):
             items += delete_batch(engine, no, deadline=deadline, sparing=sparing)
         for row in expired(engine, kept, org):
             if deadline is not None and time.monotonic() >= deadline:
@@ -112,7 +114,8 @@ def _delete(
                 items += delete_batch(engine, row["no"], deadline=deadline, sparing=sparing)
                 batches += 1
                 journal.log(journal.INFO, "batch_deleted", batch=row["id"], items=row["total_items"])
-        _delete_strays(engine)
+        if org is None:
+            _delete_strays(engine)
     return Cleaned(batches, items)
 
 
@@ -131,10 +134,10 @@ def _delete_strays(engine: Engine) -> None:
 
 
 @again
-def _half_deleted(engine: Engine, token: str) -> list[int]:
+def _half_deleted(engine: Engine, token: str, org: str | None) -> list[int]:
     """Batches whose deletion was interrupted; they are ours now."""
     with engine.read() as tx:
-        rows = [(no, loader) for no, loader in tx.all("half_deleted") if not engine.alive(loader)]
+        rows = [(no, loader) for no, loader in tx.all("half_deleted", {"org": org}) if not engine.alive(loader)]
     if not rows:
         return []
     with engine.write() as tx:

@@ -409,7 +409,8 @@ class Worker:
         for one in ended:
             if isinstance(one.outcome, Broken):
                 fingerprint = self._pool.fingerprint(one.item)
-                break_processor(tx, one.item.processor, one.outcome.error, fingerprint, now)
+                whose = one.item.batch.organization or ""
+                break_processor(tx, one.item.processor, one.outcome.error, fingerprint, now, whose)
         intents = filing.intents(recorded, (one.item for one in ended), self._pool.config)
         file_acts.intend(tx, intents, file_acts.host_of(self._engine), now)
         return ended, recorded
@@ -466,7 +467,8 @@ class Worker:
 
     def _heed_limits(self) -> None:
         """Where a batch has reached its failure limit: give back what was not started, and begin to cancel the rest."""
-        self._stopping = self._contact.keep(lambda: bulk.carry_on(self._engine, 0.0)) or self._stopping
+        ours = self._scope.organization
+        self._stopping = self._contact.keep(lambda: bulk.carry_on(self._engine, 0.0, ours)) or self._stopping
         if self._contact.keep(self._control_number) != self._control:
             self._orders = -1  # also where that was our own commit, which `changed` does not tell of
 
@@ -525,7 +527,8 @@ class Worker:
         self._plan.service.alive()
         self._obey()
         if self._stopping:
-            self._stopping = self._contact.keep(lambda: bulk.carry_on(self._engine, _POLL))
+            ours = self._scope.organization
+            self._stopping = self._contact.keep(lambda: bulk.carry_on(self._engine, _POLL, ours))
         now = time.monotonic()
         if now >= self._next_news:
             self._next_news = now + _NEWS
@@ -592,8 +595,10 @@ class Worker:
     def _recover(self) -> None:
         most = self._config.worker.max_crashes
         note = filing.given_up(self._engine, self._config.processors)
-        own = self._member.id
-        found = self._contact.keep(lambda: recovery.recover(self._engine, own=own, max_crashes=most, note=note))
+        own, org = self._member.id, self._scope.organization
+        found = self._contact.keep(
+            lambda: recovery.recover(self._engine, own=own, max_crashes=most, note=note, org=org)
+        )
         self.tally.recovered += found.items
         for one in found.failed:
             self._count_failed(one)

@@ -33,6 +33,7 @@ def backup(
     FILE is whole or not there. A SQLite store becomes a SQLite file, a PostgreSQL store an archive of pg_dump.
     """
     shared = globals_of(ctx)
+    shared.whole_store("backup copies")
     store = shared.store_or_none()
     if store is None:
         raise NotFound(f"there is no store at {shared.target()} to copy", hint="name it with --store or --config")

@@ -49,6 +49,12 @@ class Globals:
         given = _text(self.flags.get("org") or self.environ.get("BATCHCTL_ORG"), "--org")
         return given or self._preset("organization")
 
+    def whole_store(self, what: str) -> None:
+        """Raises UsageError where everything is limited to one organization, but `what` concerns all of them."""
+        if self.organization is not None:
+            hint = "leave out --org, and unset BATCHCTL_ORG"
+            raise UsageError(f"{what} every organization's work, not only that of {self.organization}", hint=hint)
+
     @property
     def user(self) -> str:
         """Who acts: by flag, environment, or the login name."""

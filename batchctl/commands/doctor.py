@@ -92,6 +92,7 @@ def _patient(shared: Globals) -> Patient:
         store_error=store_error,
         target=target,
         named=bool(shared.store_url),
+        organization=shared.organization,
     )
 
 

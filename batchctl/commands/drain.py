@@ -116,7 +116,8 @@ def _courier(shared: Globals, config: Config, options: RunOptions) -> AbstractCo
         return nullcontext()
     from batchctl.notify import Courier
 
-    return Courier(shared.another_store, shared.config, _log_problem if options.forever else None)
+    log = _log_problem if options.forever else None
+    return Courier(shared.another_store, shared.config, log, shared.organization)
 
 
 def _porter(shared: Globals, config: Config) -> AbstractContextManager[Porter | None]:

@@ -38,11 +38,12 @@ class WantedFiles:
         for reason in lacking({}) if lacking else ():
             problems.add(target.name, f"a file {reason}")
         rules = selection.Selection(self.recursive, self.patterns, self.min_age, self.left_out)
-        limits = [FileLimits(rule.who, rule.accept.types, rule.accept.max_file_size) for rule in target.rules]
+        each = [FileLimits(one.who, one.accept.types, one.accept.max_file_size) for one in target.rules]
+        limits = FileLimits(others=each)
         chosen = rules.files([*selection.given(self.paths), *self._listed(problems)], problems)
         return files(
             chosen,
-            limits=FileLimits(others=limits),
+            limits=limits,
             lane_of=lanes.lane_of_files(target.config),
             stored=self.stored,
             problems=problems,

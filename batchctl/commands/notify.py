@@ -64,18 +64,23 @@ def send_test(
 
 
 def _chosen(shared: Globals, to: str | None) -> Sequence[Notification]:
-    config = shared.config()
+    known = [one for one in shared.config().notifications if _concerns(one, shared.organization)]
     if to is not None and "://" in to:
         from batchctl.config.notifications import build
 
         return build([{"to": [to]}])
-    found = [one for one in config.notifications if to in (None, one.id)]
+    found = [one for one in known if to in (None, one.id)]
     if not found and to is not None:
-        names = ", ".join(one.id for one in config.notifications) or "none"
+        names = ", ".join(one.id for one in known) or "none"
         raise InvalidInput(f"--to {to!r} is neither a URL nor a target of the config", hint=f"its targets: {names}")
     if not found:
         raise UsageError("the config has no notifications", hint="add `notifications:`, or name a URL with --to")
     return found
+
+
+def _concerns(one: Notification, organization: str | None) -> bool:
+    """Whether it is told of this organization's batches; None: of any."""
+    return organization is None or not one.organizations or organization in one.organizations
 
 
 def _tested(shared: Globals, one: Notification) -> dict[str, Any]:
@@ -205,7 +210,7 @@ def _send_again(shared: Globals, store: Store, ids: Sequence[int]) -> None:
 
     with store.engine.write() as tx:
         count = outbox.send_again(tx, ids, store.engine.now())
-    done = send_due(store, shared.config())
+    done = send_due(store, shared.config(), org=shared.organization)
     left = _unsent(shared, store, ids)
     if shared.json:
         errors = [one["error"] for one in left if one["error"]]

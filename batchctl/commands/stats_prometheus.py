@@ -30,4 +30,6 @@ def _facts(shared: Globals, store: Store | None) -> Facts:
         return Facts(__version__, time.time_ns() // 1_000_000, workers=0)
     alive = [one for one in known_workers(shared, store) if one["alive"]]
     size, free = store.engine.upkeep().space()
+    if shared.organization is not None:  # others' work takes part of it
+        size = None
     return Facts(__version__, store.engine.now(), len(alive), size, free)

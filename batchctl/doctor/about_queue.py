@@ -12,7 +12,7 @@ def _processors(patient: Patient) -> Iterator[Finding]:
     if patient.store is None:
         return
     with patient.store.engine.read() as tx:
-        waiting = tx.all("doctor_waiting")
+        waiting = tx.all("doctor_waiting", {"org": patient.organization})
         broken = tx.all("doctor_broken")
     known = patient.config.processors if patient.config else {}
     bad = 0
@@ -22,10 +22,11 @@ def _processors(patient: Patient) -> Iterator[Finding]:
             count = f"{items:,} item{'' if items == 1 else 's'} of {batches:,} batch{'' if batches == 1 else 'es'}"
             mend = f"give it back its name in the config, or cancel them (`batchctl list --processor {name}`)"
             yield Finding("processors", "problem", f"{count} wait for {name}, which this config does not know", mend)
-    for name, _, kind, message in broken:
+    for name, _, kind, message, whose in broken:
         bad += 1
+        told = f"{kind}: {message}" if patient.organization is None or whose in (None, patient.organization) else kind
         mend = f"mend it and the work goes on by itself, or `batchctl resume --processor {name}`"
-        yield Finding("processors", "problem", f"{name} is broken: {kind}: {message}", mend)
+        yield Finding("processors", "problem", f"{name} is broken: {told}", mend)
     if not bad:
         yield Finding("processors", "ok", "none is broken, and nothing waits for one that is not known")
 
@@ -52,7 +53,7 @@ def _notifications(patient: Patient) -> Iterator[Finding]:
     if patient.store is None:
         return
     with patient.store.engine.read() as tx:
-        counts: dict[str, int] = dict(tx.all("view_notice_counts", {"org": None}))
+        counts: dict[str, int] = dict(tx.all("view_notice_counts", {"org": patient.organization}))
     if dead := counts.get("dead", 0):
         text = f"{dead:,} message{'' if dead == 1 else 's'} could not be delivered"
         yield Finding("notifications", "problem", text, "batchctl notify list, then batchctl notify retry")

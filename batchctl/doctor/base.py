@@ -36,6 +36,7 @@ class Patient:
     config, problems   the config with all that is wrong with it; refused: the error
     target             the store's path, or its URL without a password
     named              whether flag or environment named the store
+    organization       only its work is looked at; None: everybody's
     """
 
     environ: Mapping[str, str]
@@ -47,6 +48,7 @@ class Patient:
     target: str = ""
     named: bool = False
     flags: Mapping[str, Any] = field(default_factory=dict)
+    organization: str | None = None
 
     @cached_property
     def installed(self) -> list[Installed]:

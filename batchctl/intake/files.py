@@ -18,7 +18,7 @@ Check = Callable[[Incoming], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """What `who` accepts: types (empty: all) and bytes (None: any size); and what others accept, where these count, too."""
+    """What `who` accepts: types (empty: all) and bytes (None: any size); and what `others` do, which counts, too."""
 
     who: str = ""
     types: Sequence[str] = ()

@@ -23,7 +23,7 @@ class Courier:
 
     `open_store` opens another connection, for the thread alone; `config` gives the config that holds at the moment.
     `total` says what came of it, once the block has ended; with `on_problem` its errors go there instead, at once and
-    from the thread.
+    from the thread. `org`: only this organization's messages.
     """
 
     def __init__(
@@ -31,11 +31,13 @@ class Courier:
         open_store: Callable[[], Store],
         config: Callable[[], Config],
         on_problem: Callable[[str], None] | None = None,
+        org: str | None = None,
     ) -> None:
         self.total = Sending()
         self._open_store = open_store
         self._config = config
         self._on_problem = on_problem
+        self._org = org
         self._stop = threading.Event()
         self._finally = False
         self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
@@ -76,7 +78,7 @@ class Courier:
             if not config.notifications:
                 return store
             store = store or self._open_store()
-            done = send_due(store, config, deadline=time.monotonic() + PATIENCE)
+            done = send_due(store, config, deadline=time.monotonic() + PATIENCE, org=self._org)
         except (BatchctlError, OSError):
             self._stop.wait(_PAUSE)
             return store

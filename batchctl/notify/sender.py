@@ -41,15 +41,16 @@ class Sending:
     errors: list[str] = field(default_factory=list)
 
 
-def send_due(store: Store, config: Config, *, deadline: float | None = None) -> Sending:
+def send_due(store: Store, config: Config, *, deadline: float | None = None, org: str | None = None) -> Sending:
     """Send what is due to the targets of this config. `deadline`: by time.monotonic(), after which nothing more is
-    begun; what was begun has `PATIENCE`. Raises StoreError; never for a target's sake."""
+    begun; what was begun has `PATIENCE`. `org`: only this organization's messages. Raises StoreError; never for a
+    target's sake."""
     total = Sending()
     engine = store.engine
     _recover(engine)
-    _expire(engine, total)
+    _expire(engine, total, org)
     targets = {one.id: one for one in config.notifications if not one.missing}
-    if not _any_due(engine, targets):
+    if not _any_due(engine, targets, org):
         return total
     sender = "n" + secrets.token_hex(8)
     presence = engine.presence(sender)
@@ -57,7 +58,7 @@ def send_due(store: Store, config: Config, *, deadline: float | None = None) -> 
         for _ in range(_MOST_ROUNDS):
             if deadline is not None and time.monotonic() >= deadline:
                 break
-            if not _any_due(engine, targets) or not _round(engine, config, targets, sender, total):
+            if not _any_due(engine, targets, org) or not _round(engine, config, targets, sender, total, org):
                 break
     finally:
         _give_back(engine, sender)
@@ -65,11 +66,11 @@ def send_due(store: Store, config: Config, *, deadline: float | None = None) -> 
     return total
 
 
-def _any_due(engine: Engine, targets: Collection[str]) -> bool:
+def _any_due(engine: Engine, targets: Collection[str], org: str | None) -> bool:
     if not targets:
         return False
     with engine.read() as tx:
-        return outbox.due(tx, targets, engine.now())
+        return outbox.due(tx, targets, engine.now(), org)
 
 
 def _recover(engine: Engine) -> None:
@@ -82,12 +83,12 @@ def _recover(engine: Engine) -> None:
                 outbox.release(tx, sender, engine.now())
 
 
-def _expire(engine: Engine, total: Sending) -> None:
+def _expire(engine: Engine, total: Sending, org: str | None) -> None:
     with engine.read() as tx:
-        if not outbox.any_expired(tx, engine.now()):
+        if not outbox.any_expired(tx, engine.now(), org):
             return
     with engine.write() as tx:
-        dead = outbox.expire(tx, engine.now())
+        dead = outbox.expire(tx, engine.now(), org)
     total.dead += len(dead)
     total.errors += [_grave(one) for one in dead]
 
@@ -101,10 +102,12 @@ def _give_back(engine: Engine, sender: str) -> None:
             outbox.release(tx, sender, engine.now())
 
 
-def _round(engine: Engine, config: Config, targets: dict[str, Notification], sender: str, total: Sending) -> bool:
+def _round(
+    engine: Engine, config: Config, targets: dict[str, Notification], sender: str, total: Sending, org: str | None
+) -> bool:
     """Claim, send, record. False where nothing was due."""
     with engine.write() as tx:
-        claimed = outbox.claim(tx, sender, targets, engine.now(), limit=_TOGETHER, each=_EACH)
+        claimed = outbox.claim(tx, sender, targets, engine.now(), limit=_TOGETHER, each=_EACH, org=org)
     if not claimed:
         return False
     results = _send_all(claimed, config, targets)

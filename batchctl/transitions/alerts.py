@@ -57,9 +57,13 @@ def clear_alert(tx: Tx, one: Open, now: int) -> bool:
     return True
 
 
-def watched(tx: Tx, name: str, marks: Mapping[str, str], now: int) -> tuple[dict[str, int], bool]:
-    """(since when each subject has stood as `marks` says, whether `watch` has something to note). ms UTC."""
-    known = {subject: (mark, since) for subject, mark, since in tx.all("watched", {"name": name})}
+def watched(
+    tx: Tx, name: str, marks: Mapping[str, str], now: int, *, whole: bool = True
+) -> tuple[dict[str, int], bool]:
+    """(since when each subject has stood as `marks` says, whether `watch` has something to note). ms UTC. Not `whole`:
+    there are others, which do not matter here."""
+    rows = tx.all("watched", {"name": name})
+    known = {subject: (mark, since) for subject, mark, since in rows if whole or subject in marks}
     since = {
         subject: known[subject][1] if subject in known and known[subject][0] == mark else now
         for subject, mark in marks.items()
@@ -68,13 +72,14 @@ def watched(tx: Tx, name: str, marks: Mapping[str, str], now: int) -> tuple[dict
     return fresh, {subject: (marks[subject], at) for subject, at in fresh.items()} != known
 
 
-def watch(tx: Tx, name: str, marks: Mapping[str, str], now: int) -> None:
-    """Note how the subjects stand now, and forget all others of that name."""
+def watch(tx: Tx, name: str, marks: Mapping[str, str], now: int, *, whole: bool = True) -> None:
+    """Note how the subjects stand now, and (with `whole`) forget all others of that name."""
     known = {subject: (mark, since) for subject, mark, since in tx.all("watched", {"name": name})}
     for subject, mark in marks.items():
         if subject not in known or known[subject][0] != mark or known[subject][1] > now:
             tx.run("set_watch", {"name": name, "subject": subject, "mark": mark, "now": now})
-    forget(tx, name, known.keys() - marks.keys())
+    if whole:
+        forget(tx, name, known.keys() - marks.keys())
 
 
 def forget(tx: Tx, name: str, subjects: Iterable[str]) -> None:

@@ -306,22 +306,22 @@ def _note_retry(tx: Tx, act: _Act, plan: _Retry) -> None:
     tx.run("raise_control")
 
 
-def finish_interrupted(engine: Engine, *, patience: float | None = None) -> int:
+def finish_interrupted(engine: Engine, *, patience: float | None = None, org: str | None = None) -> int:
     """Go on with bulk acts whose process is gone. Returns how many. What failure limits have begun is left to the next
     one who looks after `patience` seconds: a worker that calls this has other things to do."""
     with engine.read() as tx:
-        left = tx.all("bulk_left")
+        left = tx.all("bulk_left", {"org": org})
     if patience is None:
         return _finish(engine, left)
-    carry_on(engine, patience)
+    carry_on(engine, patience, org)
     return _finish(engine, [row for row in left if row[2] != limits.STOPPED])
 
 
-def carry_on(engine: Engine, seconds: float) -> bool:
+def carry_on(engine: Engine, seconds: float, org: str | None = None) -> bool:
     """Cancel what failure limits have left, for about so long. True where more is to be done."""
     deadline = time.monotonic() + seconds
     with engine.read() as tx:
-        left = [row for row in tx.all("bulk_left") if row[2] == limits.STOPPED]
+        left = [row for row in tx.all("bulk_left", {"org": org}) if row[2] == limits.STOPPED]
     for batch_no, kind, _ in left:
         with _presence(engine) as token:
             act = _Act(engine, batch_no, kind, token)

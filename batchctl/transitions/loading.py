@@ -455,11 +455,11 @@ def _taken_for_dead() -> StoreError:
     )
 
 
-def abort_abandoned(engine: Engine) -> int:
+def abort_abandoned(engine: Engine, org: str | None = None) -> int:
     """Delete loads (and go on deleting batches) whose process is gone; what takes too long is left for the next pass,
     for a worker that calls this has other things to do. Returns how many."""
     with engine.read() as tx:
-        loads = tx.all("abandoned_loads")
+        loads = tx.all("abandoned_loads", {"org": org})
     gone = [no for no, loader in loads if not engine.alive(loader)]
     deadline = time.monotonic() + _PATIENCE
     for no in gone:

@@ -98,14 +98,17 @@ def _insert(
         tx.run("insert_notice", row)
 
 
-def due(tx: Tx, targets: Collection[str], now: int) -> bool:
+def due(tx: Tx, targets: Collection[str], now: int, org: str | None = None) -> bool:
     """Whether `claim` would find something."""
-    return bool(tx.value("any_due_notice", {"now": now, "targets": json.dumps(sorted(targets))}))
+    return bool(tx.value("any_due_notice", {"now": now, "targets": json.dumps(sorted(targets)), "org": org}))
 
 
-def claim(tx: Tx, sender: str, targets: Collection[str], now: int, *, limit: int, each: int) -> list[Claimed]:
-    """Messages that are due, at most `limit` and `each` of one target; they are the sender's until it records."""
-    params = {"sender": sender, "until": now + CLAIMED, "now": now, "targets": json.dumps(sorted(targets))}
+def claim(
+    tx: Tx, sender: str, targets: Collection[str], now: int, *, limit: int, each: int, org: str | None = None
+) -> list[Claimed]:
+    """Messages that are due, at most `limit` and `each` of one target; they are the sender's until it records. `org`:
+    only those of this organization."""
+    params = {"sender": sender, "until": now + CLAIMED, "now": now, "targets": json.dumps(sorted(targets)), "org": org}
     rows = tx.all("claim_notices", params | {"limit": limit, "each": each})
     return [_claimed(row) for row in sorted(rows)]
 
@@ -142,15 +145,16 @@ def record(tx: Tx, sender: str, ended: Iterable[Sent], now: int) -> list[Sent]:
     return dead
 
 
-def any_expired(tx: Tx, now: int) -> bool:
+def any_expired(tx: Tx, now: int, org: str | None = None) -> bool:
     """Whether `expire` would find something."""
-    return bool(tx.value("any_expired_notice", {"now": now}))
+    return bool(tx.value("any_expired_notice", {"now": now, "org": org}))
 
 
-def expire(tx: Tx, now: int) -> list[Sent]:
+def expire(tx: Tx, now: int, org: str | None = None) -> list[Sent]:
     """Give up what nobody could send for 23 hours. Returns it."""
     dead = []
-    for *row, error in tx.all("expired_notices", {"now": now, "error": "no sender here knows this target"}):
+    given_up = {"now": now, "error": "no sender here knows this target", "org": org}
+    for *row, error in tx.all("expired_notices", given_up):
         dead.append(Sent(_claimed(row), error))
         _bury(tx, dead[-1].notice, error, now)
     return dead

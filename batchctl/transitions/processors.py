@@ -19,10 +19,13 @@ class Definition(Protocol):
     def fingerprint(self) -> str: ...
 
 
-def break_processor(tx: Tx, name: str, error: ItemError, fingerprint: str, now: int) -> None:
-    """Its items wait from now on. Once broken it stays as it is."""
+def break_processor(
+    tx: Tx, name: str, error: ItemError, fingerprint: str, now: int, organization: str | None = None
+) -> None:
+    """Its items wait from now on. Once broken it stays as it is. `organization`: whose item found it so; None: the
+    config says so."""
     row = {"processor": name, "now": now, "type": error.type, "message": error.message, "config": fingerprint}
-    if tx.run("break_processor", row):
+    if tx.run("break_processor", row | {"organization": organization}):
         event(tx, "processor_broken", now, detail={"processor": name, "error": f"{error.type}: {error.message}"})
 
 

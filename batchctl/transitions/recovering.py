@@ -21,6 +21,8 @@ def release_worker(
     max_crashes: int,
     on_failed: Callable[[Settled], None] | None = None,
     note: Note | None = None,
+    *,
+    org: str | None = None,
 ) -> int:
     """Take everything from a worker that is gone, and its row. Returns how many items it still held.
 
@@ -29,10 +31,11 @@ def release_worker(
     max_crashes  how many deaths alone an item may cost before it fails
     on_failed    told of each item that has now failed
     note         called in each commit with what it records
+    org          only this organization's items; the row stays while others are held
     """
     released = 0
     while True:
-        count, ours = _release_some(engine, worker_id, started, max_crashes, released, note)
+        count, ours = _release_some(engine, worker_id, started, max_crashes, released, note, org)
         released += count
         for one in ours:
             if on_failed is not None and one.state is ItemState.FAILED:
@@ -49,12 +52,13 @@ def _release_some(
     max_crashes: int,
     before: int,
     note: Note | None,
+    org: str | None,
 ) -> tuple[int, list[Settled]]:
     """(how many, those that were still held); with the last of them the worker's row goes. `before`: so many went
     already."""
     with engine.write() as tx:
         now = engine.now()
-        rows = tx.all("held_details", {"worker_id": worker_id, "limit": _CHUNK})
+        rows = tx.all("held_details", {"worker_id": worker_id, "limit": _CHUNK, "org": org})
         settled = [_released(row, started, max_crashes, now) for row in rows]
         for one, row in zip(settled, rows, strict=True):
             if one.outcome is AttemptOutcome.CRASHED:
@@ -63,7 +67,8 @@ def _release_some(
         if note is not None:
             note(tx, ours, now)
         if len(rows) < _CHUNK:
-            tx.run("delete_worker", {"id": worker_id})
+            if org is None or tx.value("holds_any", {"worker_id": worker_id}) is None:
+                tx.run("delete_worker", {"id": worker_id})
             if before + len(rows):
                 event(tx, "recovered", now, actor=worker_id, count=before + len(rows))
     return len(rows), ours
@@ -95,6 +100,6 @@ def hand_back(engine: Engine, worker_id: str, claims: list[tuple[int, int]]) -> 
     wanted = frozenset(claims)
     with engine.write() as tx:
         now = engine.now()
-        rows = tx.all("held_details", {"worker_id": worker_id, "limit": 1 << 30})
+        rows = tx.all("held_details", {"worker_id": worker_id, "limit": 1 << 30, "org": None})
         settled = [_released(row, None, 0, now) for row in rows if (row[0], row[1]) in wanted]
         record(tx, worker_id, settled, now)

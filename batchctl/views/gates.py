@@ -29,9 +29,15 @@ class Gate:
 Processors = Mapping[str, Mapping[str, Any]]
 
 
-def processors(tx: Tx) -> Processors:
-    """The rows of all processors that somebody paused, that are broken or shut by an outage, by name."""
-    return {row["name"]: row for row in tx.dicts("view_processors")}
+def processors(tx: Tx, org: str | None = None) -> Processors:
+    """The rows of all processors that somebody paused, that are broken or shut by an outage, by name. With `org`,
+    what a receiver may have said about another organization's item is left out."""
+    rows = tx.dicts("view_processors")
+    for row in rows if org is not None else ():
+        row["outage_message"] = None
+        if row["broken_organization"] not in (None, org):
+            row["broken_message"] = None
+    return {row["name"]: row for row in rows}
 
 
 def gate_of(batch: Mapping[str, Any], known: Processors, now: int) -> Gate | None:
@@ -46,12 +52,16 @@ def gate_of(batch: Mapping[str, Any], known: Processors, now: int) -> Gate | Non
         return Gate(WaitingFor.SCHEDULE, batch["not_before"], "batch")
     row = known.get(batch["processor"])
     if row is not None and row["broken_since"] is not None:
-        message = f"{row['broken_type']}: {row['broken_message']}"
+        message = _told(row["broken_type"], row["broken_message"])
         return Gate(WaitingFor.PROCESSOR, None, "broken", row["broken_since"], message)
     if row is not None and row.get("out_since") is not None and row["expires_at"] > now:
-        message = f"{row['outage_origin']}: {row['outage_type']}: {row['outage_message']}"
+        message = f"{row['outage_origin']}: {_told(row['outage_type'], row['outage_message'])}"
         return Gate(WaitingFor.OUTAGE, row["probe_at"], "outage", row["out_since"], message)
     return None
+
+
+def _told(kind: str, message: str | None) -> str:
+    return kind if message is None else f"{kind}: {message}"
 
 
 def _holds(row: Mapping[str, Any], now: int) -> bool:

@@ -43,7 +43,7 @@ class Views:
     def batches_of(self, nos: Collection[int]) -> list[dict[str, Any]]:
         """The same for several, in the order given."""
         with self.engine.read() as tx:
-            now, gates = self.engine.now(), processors(tx)
+            now, gates = self.engine.now(), processors(tx, self.org)
             rows = [_batch_row(tx, no) for no in nos]
         return [batch_json(row, gate_of(row, gates, now), now) for row in rows]
 
@@ -84,20 +84,20 @@ class Views:
     def gate(self, no: int) -> Gate | None:
         """What keeps a batch's items from being claimed now. Raises NotFound."""
         with self.engine.read() as tx:
-            return gate_of(_batch_row(tx, no, "view_batch_gate"), processors(tx), self.engine.now())
+            return gate_of(_batch_row(tx, no, "view_batch_gate"), processors(tx, self.org), self.engine.now())
 
     @again
     def summary(self, no: int) -> dict[str, int]:
         """How many of a batch's items are in each state."""
         with self.engine.read() as tx:
             row = _batch_row(tx, no)
-            return counts(row, gate_of(row, processors(tx), self.engine.now()))
+            return counts(row, gate_of(row, processors(tx, self.org), self.engine.now()))
 
     def items(self, no: int, state: str = "all", *, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """A page of a batch's items in input order; `state` is one of the contract's, or "all"."""
         with self.engine.read() as tx:
             row = _batch_row(tx, no)
-            gate = gate_of(row, processors(tx), self.engine.now())
+            gate = gate_of(row, processors(tx, self.org), self.engine.now())
             statement = _page_statement(state, gate)
             if statement is None:
                 return []
@@ -167,7 +167,7 @@ class Views:
         return [item_json(row, *facts[row["batch_no"]], steps.get(row["id"], ())) for row in rows]
 
     def facts(self, tx: Tx, nos: Iterable[int]) -> dict[int, tuple[Gate | None, int | None]]:
-        known: Processors = processors(tx)
+        known: Processors = processors(tx, self.org)
         now = self.engine.now()
         facts = {}
         for no in nos:

@@ -65,7 +65,7 @@ RETURNING batch_no, organization, lane_no
 UPDATE batches SET bulk = NULL, bulk_detail = NULL, loader = NULL WHERE no = :no AND bulk = :bulk AND loader = :loader
 
 -- name: bulk_left
-SELECT no, bulk, loader FROM batches WHERE bulk IS NOT NULL
+SELECT no, bulk, loader FROM batches WHERE bulk IS NOT NULL AND (:org::text IS NULL OR organization = :org)
 
 -- name: bulk_of_batch
 SELECT no, bulk, loader FROM batches WHERE no = :no AND bulk IS NOT NULL

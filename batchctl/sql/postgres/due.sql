@@ -51,7 +51,7 @@ SELECT EXISTS (SELECT 1 FROM attempt_minutes WHERE minute >= :minute);
 SELECT no FROM batches
 WHERE status IN ('loading', 'deleting', 'pending', 'processing')
   AND status IN ('pending', 'processing') AND bulk IS NULL
-  AND completed_items + failed_items + cancelled_items >= total_items;
+  AND completed_items + failed_items + cancelled_items >= total_items AND (:org::text IS NULL OR organization = :org);
 
 -- name: unfinished_batches
 SELECT no FROM batches

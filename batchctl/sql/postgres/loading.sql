@@ -136,4 +136,4 @@ DELETE FROM item_data WHERE item_id = ?
 
 -- name: abandoned_loads
 SELECT no, loader FROM batches
-WHERE status IN ('loading', 'deleting')
+WHERE status IN ('loading', 'deleting') AND (:org::text IS NULL OR organization = :org)

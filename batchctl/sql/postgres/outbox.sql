@@ -36,16 +36,17 @@ WHERE state = 'due' AND id IN
       (SELECT id FROM outbox WHERE state = 'due' AND id IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY target ORDER BY next_attempt_at, id) AS place
                        FROM outbox
                        WHERE state = 'due' AND (next_attempt_at <= :now OR attempts = 0 AND created_at > :now)
-                         AND target = ANY (ARRAY(SELECT json_array_elements_text(:targets::json))))
+                         AND target = ANY (ARRAY(SELECT json_array_elements_text(:targets::json)))
+                         AND (:org::text IS NULL OR organization = :org))
        AS numbered WHERE place <= :each ORDER BY place, id LIMIT :limit) FOR UPDATE SKIP LOCKED)
 RETURNING id, batch_no, run_no, organization, event, target, message, attempts
 
 -- name: any_expired_notice
-SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'due' AND expires_at <= :now)
+SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'due' AND expires_at <= :now AND (:org::text IS NULL OR organization = :org))
 
 -- name: expired_notices
 UPDATE outbox SET state = 'dead', next_attempt_at = NULL, error = coalesce(error, :error::text)
-WHERE state = 'due' AND expires_at <= :now
+WHERE state = 'due' AND expires_at <= :now AND (:org::text IS NULL OR organization = :org)
 RETURNING id, batch_no, run_no, organization, event, target, message, attempts, error
 
 -- name: notice_sent
@@ -75,7 +76,8 @@ WHERE state = 'sending' AND worker_id = :sender
 -- What was written in what is now the future, because the clock was set back, is due as well.
 SELECT EXISTS (SELECT 1 FROM outbox
                WHERE state = 'due' AND (next_attempt_at <= :now OR attempts = 0 AND created_at > :now)
-                 AND target = ANY (ARRAY(SELECT json_array_elements_text(:targets::json))))
+                 AND target = ANY (ARRAY(SELECT json_array_elements_text(:targets::json)))
+                 AND (:org::text IS NULL OR organization = :org))
 
 -- name: notice_states
 SELECT id, state FROM outbox WHERE id = ANY (ARRAY(SELECT json_array_elements_text(:ids::json)::bigint)) AND (:org::text IS NULL OR organization = :org)

@@ -22,8 +22,11 @@ SELECT id, claim_no FROM items WHERE state = 'processing' AND worker_id = :worke
 -- name: held_details
 SELECT id, claim_no, batch_no, organization, suspect, crashes, started_at, lane_no
 FROM items
-WHERE state = 'processing' AND worker_id = :worker_id
+WHERE state = 'processing' AND worker_id = :worker_id AND (:org::text IS NULL OR organization = :org)
 LIMIT :limit
+
+-- name: holds_any
+SELECT 1 FROM items WHERE state = 'processing' AND worker_id = :worker_id LIMIT 1
 
 -- name: ownerless_items
 SELECT DISTINCT worker_id FROM items

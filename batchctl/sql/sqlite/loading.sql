@@ -131,4 +131,4 @@ DELETE FROM item_data WHERE item_id = ?
 -- name: abandoned_loads
 SELECT no, loader FROM batches
 WHERE status IN ('loading', 'deleting', 'pending', 'processing')  -- these words are the index's
-  AND status IN ('loading', 'deleting')
+  AND status IN ('loading', 'deleting') AND (:org IS NULL OR organization = :org)

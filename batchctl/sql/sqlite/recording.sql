@@ -67,11 +67,13 @@ UPDATE batches SET limit_reached = 1, bulk = 'cancel', bulk_detail = NULL, loade
 UPDATE batches SET status = :status, completed_at = :now, error = :error WHERE no = :no
 
 -- name: break_processor
-UPDATE processors SET broken_since = :now, broken_type = :type, broken_message = :message, broken_config = :config
+UPDATE processors SET broken_since = :now, broken_type = :type, broken_message = :message, broken_config = :config,
+    broken_organization = :organization
 WHERE name = :processor AND broken_since IS NULL
 
 -- name: mend_processor
-UPDATE processors SET broken_since = NULL, broken_type = NULL, broken_message = NULL, broken_config = NULL
+UPDATE processors SET broken_since = NULL, broken_type = NULL, broken_message = NULL, broken_config = NULL,
+    broken_organization = NULL
 WHERE name = :processor AND broken_since IS NOT NULL
 
 -- name: completed_claims

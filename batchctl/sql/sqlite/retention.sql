@@ -14,7 +14,7 @@ WHERE no = :no AND status = :status AND completed_at < :before AND bulk IS NULL
 -- name: half_deleted
 SELECT no, loader FROM batches
 WHERE status IN ('loading', 'deleting', 'pending', 'processing')  -- these words are the index's
-  AND status = 'deleting'
+  AND status = 'deleting' AND (:org IS NULL OR organization = :org)
 
 -- name: take_cleanup_over
 UPDATE batches SET loader = :loader WHERE no = :no AND status = 'deleting' AND loader = :gone

@@ -22,8 +22,11 @@ SELECT id, claim_no FROM items INDEXED BY items_held WHERE state = 'processing' 
 -- name: held_details
 SELECT id, claim_no, batch_no, organization, suspect, crashes, started_at, lane_no
 FROM items INDEXED BY items_held
-WHERE state = 'processing' AND worker_id = :worker_id
+WHERE state = 'processing' AND worker_id = :worker_id AND (:org IS NULL OR organization = :org)
 LIMIT :limit
+
+-- name: holds_any
+SELECT 1 FROM items INDEXED BY items_held WHERE state = 'processing' AND worker_id = :worker_id LIMIT 1
 
 -- name: ownerless_items
 SELECT DISTINCT worker_id FROM items INDEXED BY items_held
