@@ -159,10 +159,7 @@ def _print_facts(batch: dict[str, Any], most: dict[str, Any] | None = None) -> N
             ("progress", progress + (f", about {console.remaining(eta)} left" if eta else "")),
             ("items", ", ".join(parts)),
             ("processor", f"{batch['processor']} ({batch['kind']}, priority {batch['priority']})"),
-            (
-                "at once",
-                f"{most['limit']} at most{' now (concurrency: auto)' if most['auto'] else ''}" if most else None,
-            ),
+            ("at once", _at_once(most)),
             ("submitted by", _by(batch)),
             ("created", console.when(ms_of(batch["created_at"]))),
             ("started", console.when(started) if started else None),
@@ -171,6 +168,12 @@ def _print_facts(batch: dict[str, Any], most: dict[str, Any] | None = None) -> N
             ("error", str(batch["error"]) if batch["error"] else None),
         ]
     )
+
+
+def _at_once(most: dict[str, Any] | None) -> str | None:
+    if most is None:
+        return None
+    return f"{most['limit']} at most" + (" now (concurrency: auto)" if most["auto"] else "")
 
 
 def _by(batch: dict[str, Any]) -> str | None:

@@ -74,6 +74,7 @@ def _show(found: Statistics) -> None:
             ("time", _times(total)),
             ("pace", _spark(found)),
             *(("outage", _outage(one)) for one in found.outages),
+            ("at once", _limits(found)),
         ]
     )
     for title, parts in (
@@ -84,6 +85,11 @@ def _show(found: Statistics) -> None:
         if set(parts) - {""}:
             console.out()
             _table(title, found, parts)
+
+
+def _limits(found: Statistics) -> str | None:
+    """The present limits of `concurrency: auto`."""
+    return ", ".join(f"{most} of {name}" for name, most in sorted(found.limits.items())) or None
 
 
 def _outage(one: Outage) -> str:

@@ -65,6 +65,7 @@ class Statistics:
     timeline: list[tuple[int, Counter[str]]] = field(default_factory=list)
     first: int | None = None
     outages: list[Outage] = field(default_factory=list)
+    limits: dict[str, int] = field(default_factory=dict)
 
     def parts(self, processor: str, organization: str, user: str | None) -> Iterator[Figures]:
         yield self.total
@@ -87,6 +88,7 @@ def statistics(views: Views, since: int) -> Statistics:
                 part.attempts(outcome, bucket, int(count), int(took))
         found.first = tx.value("view_first_minute", where)
         known = set(found.processors)
+        found.limits = {name: most for name, most in tx.all("adaptive_limits") if name in known}
         found.outages = [one for one in outages(tx, now) if views.org is None or one.processor in known]
         steps = dict(found.timeline)
         for step, outcome, count in tx.all("view_attempts_by_time", where | {"step": found.step}):
@@ -134,6 +136,7 @@ def as_json(found: Statistics) -> dict[str, Any]:
         "organizations": _named(found, found.organizations),
         "users": _named(found, found.users),
         "outages": [one.json() for one in found.outages],
+        "adaptive_concurrency": found.limits,
         "timeline": [_step(at, outcomes) for at, outcomes in found.timeline],
         "step_ms": found.step,
     }

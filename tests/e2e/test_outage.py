@@ -126,7 +126,7 @@ def test_as_many_at_once_as_the_receiver_bears(cli: Cli) -> None:
     """It answers 429 to the fourth at a time: nobody pays for it with an attempt."""
     lock, running, most = threading.Lock(), [0], [0]
 
-    def answer(request: Recorded) -> Answer:
+    def answer(_: Recorded) -> Answer:
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
