@@ -43,15 +43,17 @@ def copy(
     from batchctl.store import Store
 
     shared = globals_of(ctx)
+    shared.whole_store("store copy copies")
     names = without_password(source), without_password(target)
     began = time.monotonic()
     out = Store.open(source, create=False)
     try:
         confirm(f"copy {names[0]} to {names[1]}?", yes=yes)
+        moving.get_ready(out.engine, names[0], max_crashes=_max_crashes(shared))
         into = Store.open(target, create=True)
         try:
             with console.far("copying") as progress:
-                moved = moving.copy(out.engine, into.engine, names, progress, max_crashes=_max_crashes(shared))
+                moved = moving.copy(out.engine, into.engine, names, progress)
         finally:
             into.close()
         if pause:

@@ -26,6 +26,7 @@ class Place:
 
 def place_of(views: Views, no: int) -> Place:
     """Where a batch stands. Other organizations' batches are not counted where only one was asked for."""
+    org = views.org
     with views.engine.read() as tx:
         about = {"no": no, "org": views.org, "now": views.engine.now()}
         ahead = tx.one("view_ahead_batches", about) or (0, 0)
@@ -38,7 +39,7 @@ def place_of(views: Views, no: int) -> Place:
             processor=row["processor"],
             definition=row["definition"],
             adaptive=adaptive_limit(tx, row["processor"]),
-            outages=tuple((one.origin, one.since) for one in outages(tx, views.engine.now(), row["processor"])),
+            outages=tuple((one.origin, one.since) for one in outages(tx, about["now"], row["processor"], org=org)),
         )
 
 

@@ -33,12 +33,13 @@ class Outage:
         }
 
 
-def outages(tx: Tx, now: int, processor: str | None = None) -> list[Outage]:
-    """Those of one processor or of all, the longest first; not those whose failures count again (`max_outage`)."""
+def outages(tx: Tx, now: int, processor: str | None = None, *, org: str | None = None) -> list[Outage]:
+    """Those of one processor or of all, the longest first; not those whose failures count again (`max_outage`). `org`:
+    only those that hold this organization's items up, and nothing of what was said about others'."""
     return [
-        Outage(name, origin, since, bool(gates), probe_at, f"{kind}: {message}")
+        Outage(name, origin, since, bool(gates), probe_at, f"{kind}: {message}" if org is None else str(kind))
         for name, origin, since, expires_at, gates, probe_at, kind, message in tx.all(
-            "view_outages", {"processor": processor}
+            "view_outages", {"processor": processor, "org": org}
         )
         if expires_at > now
     ]

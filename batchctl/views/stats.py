@@ -89,7 +89,7 @@ def statistics(views: Views, since: int) -> Statistics:
         found.first = tx.value("view_first_minute", where)
         known = set(found.processors)
         found.limits = {name: most for name, most in tx.all("adaptive_limits") if name in known}
-        found.outages = [one for one in outages(tx, now) if views.org is None or one.processor in known]
+        found.outages = [one for one in outages(tx, now, org=views.org) if views.org is None or one.processor in known]
         steps = dict(found.timeline)
         for step, outcome, count in tx.all("view_attempts_by_time", where | {"step": found.step}):
             steps.get(found.since + step * found.step, Counter())[outcome] += int(count)

@@ -134,7 +134,11 @@ UPDATE outages SET out_since = NULL, expires_at = NULL, gates = 0, failures = 0,
 WHERE processor = :processor AND out_since IS NOT NULL
 
 -- name: view_outages
--- Receivers that are down; `:processor` is NULL for those of all.
+-- Receivers that are down; `:processor` is NULL for those of all; with `:org` only what some item of it waits for, or all.
 SELECT processor, origin, out_since, expires_at, gates, probe_at, error_type, error_message
 FROM outages WHERE troubled = 1 AND out_since IS NOT NULL AND (:processor IS NULL OR processor = :processor)
+  AND (:org IS NULL OR gates = 1
+       OR EXISTS (SELECT 1 FROM outage_items w JOIN items i ON i.id = w.item_id
+                  WHERE w.processor = outages.processor AND w.origin = outages.origin AND w.waits = 1
+                    AND i.organization = :org))
 ORDER BY out_since, processor, origin
