@@ -131,8 +131,7 @@ def derive(tx: Tx, lane_nos: Iterable[int], now: int) -> set[int]:
     later = [(one, at) for change in changes for one, at in change.put_off if one.lane_no not in stayed]
     if ready:
         tx.run("lane_ready", {"ids": json.dumps([one.id for one in ready])})
-    if later:
-        tx.run("lane_put_off", {"rows": json.dumps([(one.id, at) for one, at in later])})
+    tx.many("lane_put_off", [(at, one.id) for one, at in later])
     taken = [one for one in (*ready, *(one for one, _ in later)) if isinstance(one, Candidate)]
     if taken:
         tx.run("close_lane_batches", _pairs(taken))

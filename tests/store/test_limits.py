@@ -20,10 +20,12 @@ from batchctl.transitions import bulk, loading, recovering
 from store import kit
 from store.kit import Worker, begin, load, orders
 
-HOT = ("claiming", "control", "groups", "loading", "recording", "workers")
-SMALL = {"processors", "workers", "json_each", "sqlite_sequence", "wanted"}  # that no amount of work makes long
-HELD = {"items_held", "items_suspect"}  # partial indexes: as long as what is in hand now
+HOT = ("claiming", "control", "groups", "lanes", "loading", "recording", "workers")
+SMALL = {"processors", "paces", "workers", "json_each", "sqlite_sequence", "wanted"}  # that no amount of work makes long
+# partial indexes: as long as what is in hand now
+HELD = {"items_held", "items_suspect", "lanes_held", "lanes_dirty", "ready_groups_relane"}
 SHORT = HELD | {"batches_bulk", "batches_unfinished", "items_due", "ready_groups_open", "ready_groups_opening"}
+SHORT |= {"items_rated", "lane_batches_open"}
 ONCE = {"published_since"}  # what came since a load began
 SIZED = {"remember_existing"}  # how PostgreSQL goes about it depends on what the tables hold
 

@@ -65,10 +65,8 @@ UPDATE items SET state = 'pending', waiting_for = NULL, next_attempt_at = NULL
 WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json))) AND state || '' = 'waiting' AND waiting_for || '' IN ('lane', 'rate')
 
 -- name: lane_put_off
-UPDATE items SET state = 'waiting', waiting_for = 'rate', next_attempt_at = j.at
-FROM (SELECT (value ->> 0)::bigint AS id, (value ->> 1)::bigint AS at FROM json_array_elements(:rows::json)) j
-WHERE items.id = j.id
-  AND (items.state || '' = 'pending' OR items.state || '' = 'waiting' AND items.waiting_for || '' IN ('lane', 'rate'))
+UPDATE items SET state = 'waiting', waiting_for = 'rate', next_attempt_at = ?
+WHERE id = ? AND (state = 'pending' OR state = 'waiting' AND waiting_for IN ('lane', 'rate'))
 
 -- name: lane_due
 UPDATE items SET state = 'waiting', waiting_for = 'lane', next_attempt_at = NULL
@@ -129,14 +127,15 @@ UPDATE paces SET relane = :after WHERE processor = :processor
 
 -- name: stuck_lanes
 -- Lanes past :after in which something waits under an open gate though nothing runs and nothing is to run: there should
--- be none.
+-- be none. Each is looked at by itself: planned as a join, all that waits would be read.
 SELECT DISTINCT b.lane_no FROM lane_batches b
 JOIN lanes l ON l.no = b.lane_no JOIN ready_groups g ON g.batch_no = b.batch_no
 WHERE b.open = 1 AND b.lane_no > :after AND l.held_by IS NULL AND g.gate IS NULL
-  AND NOT EXISTS (SELECT 1 FROM items i
-                  WHERE i.lane_no = b.lane_no AND i.lane_no IS NOT NULL AND i.completed_at IS NULL AND i.waiting_for IS DISTINCT FROM 'lane')
-  AND EXISTS (SELECT 1 FROM items i
-              WHERE i.lane_no = b.lane_no AND i.batch_no = b.batch_no AND i.waiting_for = 'lane')
+  AND (SELECT i.id FROM items i
+       WHERE i.lane_no = b.lane_no AND i.lane_no IS NOT NULL AND i.completed_at IS NULL
+         AND i.waiting_for IS DISTINCT FROM 'lane' LIMIT 1) IS NULL
+  AND (SELECT i.id FROM items i
+       WHERE i.lane_no = b.lane_no AND i.batch_no = b.batch_no AND i.waiting_for = 'lane' LIMIT 1) IS NOT NULL
 ORDER BY b.lane_no LIMIT :limit
 
 -- name: hold_lane

@@ -55,10 +55,8 @@ UPDATE items SET state = 'pending', waiting_for = NULL, next_attempt_at = NULL
 WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'waiting' AND waiting_for IN ('lane', 'rate')
 
 -- name: lane_put_off
-UPDATE items SET state = 'waiting', waiting_for = 'rate', next_attempt_at = j.value ->> 1
-FROM json_each(:rows) j
-WHERE items.id = j.value ->> 0
-  AND (items.state = 'pending' OR items.state = 'waiting' AND items.waiting_for IN ('lane', 'rate'))
+UPDATE items SET state = 'waiting', waiting_for = 'rate', next_attempt_at = ?
+WHERE id = ? AND (state = 'pending' OR state = 'waiting' AND waiting_for IN ('lane', 'rate'))
 
 -- name: lane_due
 UPDATE items SET state = 'waiting', waiting_for = 'lane', next_attempt_at = NULL
