@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from batchctl.adaptive import Seen
 from batchctl.config import ProcessorConfig
@@ -54,8 +54,9 @@ class Guard:
     def signs(self, ended: Iterable[Ended], ordinary: Callable[[Ended], Settled]) -> list[Sign]:
         """What the outcomes tell, as far as it is news. `ordinary`: what becomes of a throttled item where that costs
         an attempt."""
-        found = []
+        found: list[Sign] = []
         for at, one in enumerate(ended):
+            found += self._answers(at, one)
             key = _heard(one)
             if key is not None and key in self._heard and key[0] not in self._troubled:
                 continue
@@ -63,6 +64,14 @@ class Guard:
             if sign is not None:
                 found.append(sign)
         return found
+
+    def _answers(self, at: int, ended: Ended) -> Iterator[Sign]:
+        """What the steps before the last one tell."""
+        for origin in ended.answers:
+            key = ended.item.processor, origin
+            if key not in self._heard or key[0] in self._troubled:
+                self._heard.add(key)
+                yield Sign(at, Kind.ANSWER, *key)
 
     def _sign(
         self, at: int, one: Ended, key: tuple[str, str] | None, ordinary: Callable[[Ended], Settled]
@@ -120,8 +129,9 @@ def _too_much(outcome: Outcome) -> bool:
 
 
 def serves_all(config: ProcessorConfig, origin: str) -> bool:
-    """Whether every item of the processor asks this origin, so that none need be claimed while it is down."""
-    return all(_is_fixed(part) for part in config.parts) and bool(origin)
+    """Whether every item of the processor asks this origin, so that none need be claimed while it is down. Those of a
+    chain are at different steps of it."""
+    return len(config.parts) == 1 and _is_fixed(config.parts[0]) and bool(origin)
 
 
 def _is_fixed(config: ProcessorConfig) -> bool:

@@ -32,7 +32,7 @@ def _wall_clock() -> int:
 
 class Ended(msgspec.Struct, frozen=True):
     """An item's end. `started_at` is None where it was never touched; `log` is what was not flushed yet; `step` is
-    where it ended, `kept` what that step leaves behind."""
+    where it ended, `kept` what that step leaves behind, `answers` the receivers of the steps before it."""
 
     item: Item
     outcome: Outcome
@@ -41,6 +41,7 @@ class Ended(msgspec.Struct, frozen=True):
     log: str
     step: StepTry | None = None
     kept: Kept | None = None
+    answers: tuple[str, ...] = ()
 
 
 class Keeping(msgspec.Struct, frozen=True):
@@ -56,6 +57,7 @@ class Running:
     tells what is stored; this host's own may differ."""
 
     __slots__ = (
+        "_answers",
         "_clock",
         "_keep",
         "_log",
@@ -83,6 +85,7 @@ class Running:
         self.news: float | None = None
         self.step: StepTry | None = None
         self.kept: Kept | None = None
+        self._answers: dict[str, None] = {}
         self._keep = keep
         self._clock = clock
         self._marks = marks
@@ -106,6 +109,13 @@ class Running:
 
     def at_step(self, step: StepTry) -> None:
         self.step = step
+
+    def answered(self, origin: str) -> None:
+        self._answers[origin] = None
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return tuple(self._answers)
 
     def keep(self, kept: Kept, then: Callable[[bool], None] | None) -> None:
         self.release()  # what comes now is the worker's own doing
@@ -263,7 +273,18 @@ class InHand:
                 self._less(running.item.processor)
                 low = len(self) <= self._low
             log = running.take_log()
-            self._inbox.put(Ended(running.item, outcome, running.started_at, ended_at, log, running.step, running.kept))
+            self._inbox.put(
+                Ended(
+                    running.item,
+                    outcome,
+                    running.started_at,
+                    ended_at,
+                    log,
+                    running.step,
+                    running.kept,
+                    running.answers,
+                )
+            )
             if low:
                 self._lowered.set()
             self._dispatch()

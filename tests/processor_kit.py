@@ -47,6 +47,7 @@ class Line:
     started_at: list[int | None] = field(default_factory=list)
     percents: list[float] = field(default_factory=list)
     text: str = ""
+    answers: list[str] = field(default_factory=list)
     tries: list[StepTry] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     go_on: bool | None = True  # what a step is told after its result was kept; None: nothing yet, see `held`
@@ -72,6 +73,10 @@ class Line:
         with self.changed:
             self.tries.append(step)
             self.changed.notify_all()
+
+    def answered(self, origin: str) -> None:
+        with self.changed:
+            self.answers.append(origin)
 
     def keep(self, kept: Kept, then: Callable[[bool], None] | None) -> None:
         with self.changed:

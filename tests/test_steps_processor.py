@@ -6,15 +6,19 @@ import json
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.kit import serving
 from processor_kit import Bench, Line, bench, eventually, failed, item
 
 from batchctl.config import build
 from batchctl.config.structs import StepsSpec
-from batchctl.model import Cancelled, Completed, HandedBack, Item, Kept, StepPath, StepTry
+from batchctl.guarding import serves_all
+from batchctl.model import Cancelled, Completed, Down, Failed, HandedBack, Item, Kept, StepPath, StepTry
 from batchctl.processors.steps_plan import what_next
 
 Step = dict[str, Any]
@@ -358,3 +362,43 @@ def test_a_large_result_goes_to_a_program_by_standard_input(folder: Path) -> Non
     as_json = {"name": "c", "command": ["cat"], "stdin": "{{ steps.b }}"}
     with bench(chain(folder, make, count, as_json), folder) as at:
         assert at.do(item()) == [Completed(300_000)]
+
+
+# -- what others are told of receivers
+
+
+def test_each_step_answers_for_itself(folder: Path) -> None:
+    with bench(chain(folder, command("a"), command("b"), command("c")), folder) as at:
+        (outcome,) = at.do(item())
+    assert isinstance(outcome, Completed)
+    assert (at.lines[1].answers, outcome.origin) == (["p.a", "p.b"], "p.c")
+
+
+def test_a_program_whose_receiver_is_down_is_known_by_its_step(folder: Path) -> None:
+    with bench(chain(folder, command("a"), command("b", "exit69")), folder) as at:
+        (outcome,) = at.do(item())
+    assert isinstance(outcome, Down)
+    assert (outcome.origin, outcome.error.message[:7]) == ("p.b", "step b:")
+    assert not serves_all(chain(folder, command("a"), command("b")), "p.b")
+
+
+@pytest.mark.parametrize(("heeds", "names_"), [({"rate": (10, 1.0)}, []), ({}, ["plan-b"])])
+def test_being_throttled_leads_to_the_fallback_only_where_it_costs_an_attempt(
+    folder: Path, heeds: dict[str, Any], names_: list[str]
+) -> None:
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(429)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    with serving(Busy) as url:
+        first = {"name": "a", "http": {"url": url}, "max_retries": 0, "fallback": other("plan-b")}
+        config = replace(chain(folder, first), **heeds)
+        with bench(config, folder) as at:
+            (outcome,) = at.do(item())
+    assert isinstance(outcome, Failed if heeds else Completed)
+    assert names(folder) == names_

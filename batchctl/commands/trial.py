@@ -46,6 +46,9 @@ class Heard:
     def at_step(self, step: StepTry) -> None:
         """Nothing is judged here."""
 
+    def answered(self, origin: str) -> None:
+        """Nobody is watched here."""
+
     def keep(self, kept: Kept, then: Callable[[bool], None] | None) -> None:
         self.kept.append(kept)
         if then is not None:

@@ -52,6 +52,9 @@ class Context(Protocol):
     def at_step(self, step: StepTry) -> None:
         """From here on the item is in this step: what becomes of it is judged by that step's rules."""
 
+    def answered(self, origin: str) -> None:
+        """A receiver has answered in a step that is done. (The last one is told by the outcome.)"""
+
     def keep(self, kept: Kept, then: Callable[[bool], None] | None) -> None:
         """Have a step's result stored, then be called back, from any thread. True: go on; False: the item is not ours
         any more, or the worker stops. Without `then` it is stored together with the item's outcome, which follows."""

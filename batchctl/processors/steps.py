@@ -80,6 +80,9 @@ class _StepContext:
     def at_step(self, step: StepTry) -> None:
         self._outer.at_step(step)
 
+    def answered(self, origin: str) -> None:
+        self._outer.answered(origin)
+
     def keep(self, kept: Kept, then: Callable[[bool], None] | None) -> None:
         self._outer.keep(kept, then)
 
@@ -96,6 +99,8 @@ class StepsProcessor:
         if not isinstance(config.spec, StepsSpec):
             raise TypeError(f"{config.name} has no steps")
         self._spec = config.spec
+        lane_rate = config.lane is not None and config.lane.rate is not None
+        self._heeds = config.rate is not None or lane_rate or config.adaptive  # being throttled costs nothing then
         self._width = width
         self._queue: deque[_Job] = deque()
         self._active: dict[int, _Job] = {}
@@ -217,9 +222,12 @@ class StepsProcessor:
         with self._lock:
             job.child = None
             job.moved = True
+        outcome = _of_step(outcome, following)
         match outcome:
             case Completed():
                 self._completed(job, following, context, outcome)
+            case Failed(throttled=True) if self._heeds:
+                self._finish(job, _named(outcome, following, context))
             case Failed(error=error) | Down(error=error) if following.has_other and following.gives_up(
                 permanent=error.permanent
             ):
@@ -239,11 +247,13 @@ class StepsProcessor:
         context.progress(100)
         kept = _done(job, following, outcome)
         if following.position + 1 < len(self._spec.steps):
+            if outcome.origin:
+                job.context.answered(outcome.origin)
             self._keep(job, kept)
             return
         job.context.keep(kept, None)
         job.kept = (*job.kept, kept)
-        self._finish(job, self._whole(job, kept.result))
+        self._finish(job, self._whole(job, kept.result, outcome.origin))
 
     def _keep(self, job: _Job, kept: Kept) -> None:
         def then(go_on: bool) -> None:
@@ -258,10 +268,12 @@ class StepsProcessor:
 
         job.context.keep(kept, then)
 
-    def _whole(self, job: _Job, result: str | None) -> Completed:
+    def _whole(self, job: _Job, result: str | None, origin: str | None = None) -> Completed:
         """The item's outcome: the last step's result, and what all of them have used and made."""
         artifacts = tuple(path for one in job.kept for path in one.artifacts)
-        return Completed(msgspec.json.decode(result or "null"), usage=_sum(job.kept), artifacts=artifacts)
+        return Completed(
+            msgspec.json.decode(result or "null"), usage=_sum(job.kept), artifacts=artifacts, origin=origin
+        )
 
     def _finish(self, job: _Job, outcome: Outcome) -> None:
         with self._lock:
@@ -274,6 +286,13 @@ class StepsProcessor:
 
 def _interrupted(hand_back: bool) -> Outcome:
     return HandedBack() if hand_back else Cancelled()
+
+
+def _of_step(outcome: Outcome, following: Next) -> Outcome:
+    """A program or function that is down or answers says nothing of other steps: it stands for itself."""
+    if following.config.kind != "http" and isinstance(outcome, Completed | Down):
+        return replace(outcome, origin=following.config.name)
+    return outcome
 
 
 def _named(outcome: Failed | Down | Broken, following: Next, context: _StepContext) -> Outcome:
