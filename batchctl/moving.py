@@ -44,14 +44,18 @@ class _Sum:
         self.total = (self.total + int.from_bytes(digest, "big")) & _MASK
 
 
-def copy(source: Engine, target: Engine, names: tuple[str, str], progress: Progress, *, max_crashes: int = 3) -> Moved:
+def get_ready(source: Engine, name: str, *, max_crashes: int = 3) -> None:
+    """Put back what dead workers held. Raises UsageError where work runs: known before a target is made."""
+    recovery.recover(source, own=None, max_crashes=max_crashes)
+    _refuse_busy(source, name)
+
+
+def copy(source: Engine, target: Engine, names: tuple[str, str], progress: Progress) -> Moved:
     """Everything in `source` goes into `target`, an empty store, in one transaction there; `names`: as they are shown.
 
-    Nobody else can write to either meanwhile. What dead workers held in `source` is put back first. Raises UsageError
-    where work runs in `source` or `target` is not empty, StoreCorrupt where both differ in the end; then, as after any
-    other error, `target` is as empty as before.
+    Nobody else can write to either meanwhile. Raises UsageError where work runs in `source` or `target` is not empty,
+    StoreCorrupt where both differ in the end; then, as after any other error, `target` is as empty as before.
     """
-    recovery.recover(source, own=None, max_crashes=max_crashes)
     out, into = source.transfer(), target.transfer()
     with out.held():
         _refuse_same(out, target, names[1])
@@ -101,6 +105,7 @@ def _carry(out: Transfer, into: Transfer, names: tuple[str, str], progress: Prog
         into.fill(table, _seen(rows, sums[name], tell))
         moved.tables[name] = sums[name].count
     into.count_on(out.counters())
+    into.settle()
     for name, table in theirs.items():
         found = _Sum()
         for _ in _seen(into.rows(table), found, tell):

@@ -44,6 +44,7 @@ from_each = pytest.mark.parametrize("pair", [(one, "sqlite") for one in sorted(E
 def copy(pair: list[Database]) -> moving.Moved:
     source, target = pair[0].open(), pair[1].open()
     try:
+        moving.get_ready(source.engine, NAMES[0])
         return moving.copy(source.engine, target.engine, NAMES, lambda *_: None)
     finally:
         source.close()
@@ -322,6 +323,13 @@ def test_the_command_pauses_what_it_has_copied(program: Program, tmp_path: Path)
     assert done["rows"] == sum(done["tables"].values())
     assert program.queue.claim(1) == []
     assert [item.key for item in Queue(there).claim(1)] == ["k1"]
+
+
+def test_the_command_leaves_no_target_where_it_is_refused(program: Program, tmp_path: Path) -> None:
+    with Membership(program.queue.store.engine, 60.0, 1, ["p"]):
+        refused = program("store", "copy", program.queue.url, tmp_path / "there.db", code=2)
+    assert "work is going on" in refused.err
+    assert not (tmp_path / "there.db").exists()
 
 
 def test_the_command_makes_no_store_to_copy_from(program: Program, tmp_path: Path) -> None:

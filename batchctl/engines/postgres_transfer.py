@@ -105,6 +105,10 @@ class PostgresTransfer:
             for row in rows:
                 copy.write_row(row)
 
+    def settle(self) -> None:
+        for name in self.tables():
+            self._connection().execute(sql.SQL("ANALYZE {}").format(sql.Identifier(name)))
+
     def counters(self) -> dict[str, int]:
         return {table: self._last(sequence) for table, _, sequence in self._numbered()}
 

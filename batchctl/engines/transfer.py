@@ -61,6 +61,9 @@ class Transfer(Protocol):
     def fill(self, table: Table, rows: Iterable[Row]) -> None:
         """Insert rows as `rows` gives them."""
 
+    def settle(self) -> None:
+        """All is there: let the database look what that is."""
+
     def counters(self) -> dict[str, int]:
         """For tables that number their rows: the last number given away."""
 
