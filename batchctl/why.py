@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchctl.patterns import Group
+from batchctl.places import Places, may_have
 from batchctl.views.gates import Gate
 from batchctl.views.lanes import MANY, LaneFacts
 
@@ -28,6 +29,7 @@ class Queue:
     held           lanes of the batch that a failure holds, each with the failed item
     outages        which of its receivers are down, and since when
     adaptive       how many of its processor's items may run at once now, where that adapts itself
+    files          the host that enqueued it, and what its files lie in; None where that does not matter
     """
 
     now: int
@@ -44,6 +46,7 @@ class Queue:
     held: Sequence[tuple[str, int]] = ()
     outages: Sequence[tuple[str, int]] = ()
     adaptive: int | None = None
+    files: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +239,29 @@ def _nobody(batch: Mapping[str, Any], queue: Queue) -> list[str]:
     inline = name.startswith("inline:")
     able = [one for one in queue.workers if inline or name in one["processors"]]
     if able:
-        return []
+        return _elsewhere(able, queue)
     here = _not_here(name, queue) if not inline else []
     if queue.workers:
         count = len(queue.workers)
         alive = "1 worker is alive, but it" if count == 1 else f"{count} workers are alive, but none of them"
         return [f"{alive} {'does not have' if count == 1 else 'has'} the processor {name} in its config.", *here]
     return ["No worker is alive.", *(here or ["`batchctl run` starts one."])]
+
+
+def _elsewhere(able: Sequence[Mapping[str, Any]], queue: Queue) -> list[str]:
+    """None of the workers is sure to have the files."""
+    if queue.files is None:
+        return []
+    host, folder = queue.files
+    chances = {may_have(Places(one["host"], tuple(one["roots"])), host, folder) for one in able}
+    if True in chances:
+        return []
+    if None in chances:
+        return [f"Its files lie in {folder}, enqueued on host {host}; each worker takes those that its host has."]
+    return [
+        f"No living worker has {folder} under its `worker: roots`; its files were enqueued on host {host}.",
+        "Start a worker there, or name the folder in the `roots` of a host that has it.",
+    ]
 
 
 def _not_here(name: str, queue: Queue) -> list[str]:

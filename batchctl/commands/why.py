@@ -75,6 +75,8 @@ def _item(shared: Globals, store: Store, views: Views, number: int, workers: lis
 def _queue(shared: Globals, store: Store, views: Views, no: int, workers: list[dict[str, Any]]) -> why.Queue:
     place = place_of(views, no)
     config = shared.processor_config(place.processor, place.definition)
+    files = (place.host, place.folder) if place.host and place.folder else None
+    apart = store.engine.leased or any(one["roots"] for one in workers)
     return why.Queue(
         now=store.engine.now(),
         gate=views.gate(no),
@@ -90,6 +92,7 @@ def _queue(shared: Globals, store: Store, views: Views, no: int, workers: list[d
         held=held_lanes(views, no),
         outages=place.outages,
         adaptive=place.adaptive if config is not None and config.adaptive else None,
+        files=files if apart else None,
     )
 
 

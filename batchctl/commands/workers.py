@@ -76,6 +76,7 @@ def _worker(row: Mapping[str, Any], state: str, items: list[dict[str, Any]]) -> 
         "command": row["command"],
         "concurrency": row["concurrency"],
         "processors": json.loads(row["processors"]),
+        "roots": json.loads(row["roots"]),
         "started_at": iso(row["started_at"]),
         "seen_at": iso(row["seen_at"]),
         "items": items,

@@ -21,6 +21,8 @@ class Place:
     processor: str
     definition: str | None
     adaptive: int | None = None
+    host: str = ""
+    folder: str | None = None
     outages: tuple[tuple[str, int], ...] = ()
 
 
@@ -40,6 +42,8 @@ def place_of(views: Views, no: int) -> Place:
             definition=row["definition"],
             adaptive=adaptive_limit(tx, row["processor"]),
             outages=tuple((one.origin, one.since) for one in outages(tx, about["now"], row["processor"], org=org)),
+            host=row["host"],
+            folder=row["folder"],
         )
 
 

@@ -198,3 +198,54 @@ def test_a_host_that_is_cut_off_while_it_works(wired: tuple[Scene, list[Host]]) 
     lost.send_signal(signal.SIGTERM)
     finish(lost, 143)
     audit(scene)
+
+
+def put_files(scene: Scene, host: str, *names: str) -> str:
+    """Enqueued on that host; each file's item notes its path."""
+    for name in names:
+        path = scene.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+    args = ("enqueue", "files", *names, "-p", "note", "--print-id")
+    return scene.cli.ok(*args, BATCHCTL_HOST_ID=host).strip()
+
+
+def rooted(scene: Scene, *roots: str) -> None:
+    (scene.folder / "work.py").write_text("def note(item, context):\n    return open(item.file.path).read()\n")
+    text = CONFIG.replace("min_free: 0", f"min_free: 0, roots: {json.dumps(roots)}")
+    scene.cli.config(f'{text}  note: {{python: "work:note"}}\n')
+
+
+def test_files_are_done_where_they_are(shared: Scene) -> None:
+    rooted(shared, "a")
+    mixed = put_files(shared, "two", "a/1", "b/1", "a/2", "b/2")
+    apart = put_files(shared, "two", "b/3")
+    done = json.loads(finish(on(shared, "one"), 3)[0])
+    assert (done["completed"], done["unfinished_items"]) == (2, 3)
+    assert json.loads(finish(on(shared, "one", "--no-wait"), 0)[0])["completed"] == 0
+    service = on(shared, "one", "--forever")
+    eventually(lambda: shared.value("SELECT count(*) FROM workers"), "it is there")
+    assert shared.cli.json("workers")["workers"][0]["roots"] == [str(shared.folder / "a")]
+    told = shared.cli.json("why", apart)["reasons"]
+    nobody = f"No living worker has {shared.folder}/b under its `worker: roots`; its files were enqueued on host two."
+    assert nobody in told
+    assert "each worker takes those that its host has" in " ".join(shared.cli.json("why", mixed)["reasons"])
+    service.send_signal(signal.SIGTERM)
+    finish(service, 143)
+    rooted(shared, "b")
+    assert json.loads(finish(on(shared, "two"), 0)[0])["completed"] == 3
+    assert shared.rows("SELECT DISTINCT outcome, counted FROM attempts") == [("completed", 1)]
+    assert shared.value("SELECT count(*) FROM attempts") == 5
+    audit(shared)
+
+
+def test_without_roots_who_enqueued_a_file_knows_whether_it_is_gone(shared: Scene) -> None:
+    rooted(shared)
+    batch = put_files(shared, "one", "a/1", "a/2")
+    (shared.folder / "a/1").unlink()
+    done = json.loads(finish(on(shared, "two"), 3)[0])
+    assert (done["completed"], done["failed"]) == (1, 0)
+    assert shared.item(f"{batch}/a/1")["attempts"] == 0
+    finish(on(shared, "one"), 1)
+    assert shared.item(f"{batch}/a/1")["error"]["type"] == "FileMissing"
+    audit(shared)

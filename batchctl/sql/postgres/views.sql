@@ -193,7 +193,7 @@ WHERE (:hint::text IS NULL OR strpos(d.payload, :hint) > 0 OR strpos(d.file, :hi
 ORDER BY d.item_id DESC LIMIT :limit;
 
 -- name: view_batch_gate
-SELECT processor, definition, paused, paused_until, not_before FROM batches
+SELECT processor, definition, paused, paused_until, not_before, host, folder FROM batches
 WHERE no = :no AND status NOT IN ('loading', 'deleting');
 
 -- name: view_batches_with_failures

@@ -186,7 +186,7 @@ WHERE (:hint IS NULL OR instr(d.payload, :hint) OR instr(coalesce(d.file, ''), :
 ORDER BY d.item_id DESC LIMIT :limit;
 
 -- name: view_batch_gate
-SELECT processor, definition, paused, paused_until, not_before FROM batches
+SELECT processor, definition, paused, paused_until, not_before, host, folder FROM batches
 WHERE no = :no AND status NOT IN ('loading', 'deleting');
 
 -- name: view_batches_with_failures
