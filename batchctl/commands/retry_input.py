@@ -12,6 +12,7 @@ from typing import Any
 from batchctl import console
 from batchctl.commands.common import Globals
 from batchctl.commands.targets import Targets
+from batchctl.config.structs import LaneConfig
 from batchctl.errors import ConfigError, InvalidInput
 from batchctl.store import Store
 
@@ -29,7 +30,7 @@ def new_payloads(shared: Globals, store: Store, nos: Sequence[int], source: str,
 
     problems, name = Problems(), name_of(source)
     keyed = _Keys(key)
-    check = _check(shared, store, nos)
+    check, rules = _check(shared, store, nos), _lanes(shared, store, nos)
     found: dict[str, str] = {}
     for line, text, record in records(source, problems, console.note):
         where = f"{name}:{line}"
@@ -38,7 +39,7 @@ def new_payloads(shared: Globals, store: Store, nos: Sequence[int], source: str,
         except ValueError as error:
             problems.add(where, str(error))
             continue
-        for reason in _objections(store, nos, chosen, order, found, check):
+        for reason in _objections(store, nos, chosen, order, found, check, rules):
             problems.add(where, reason)
         found[chosen] = payload
     if problems:
@@ -75,12 +76,45 @@ def _objections(
     order: dict[str, Any],
     found: Collection[str],
     check: Callable[[dict[str, Any]], list[str]],
+    rules: Sequence[LaneConfig],
 ) -> list[str]:
     if key in found:
         return [f"the key {key!r} stands twice"]
     if not _known(store, nos, key):
         return [f"no item has the key {key!r}"]
-    return check(order)
+    return check(order) or _other_lane(store, nos, key, order, rules)
+
+
+def _other_lane(
+    store: Store, nos: Sequence[int], key: str, order: dict[str, Any], rules: Sequence[LaneConfig]
+) -> list[str]:
+    """An item stays in its lane: elsewhere it would stand in another order."""
+    from batchctl.intake.lanes import NoLane, value_of
+
+    if not rules:
+        return []
+    with store.engine.read() as tx:
+        found = [tx.value("view_item_by_key", {"batch_no": no, "key": key}) for no in nos]
+        rows = tx.dicts("view_items", {"ids": json.dumps([number for number in found if number is not None])})
+    try:
+        wanted = {value_of(lane, order) for lane in rules}
+    except NoLane as error:
+        return [str(error)]
+    had = {row["lane"] for row in rows if row["lane"] is not None} - wanted
+    return [f"would leave its lane {lane!r}: enqueue it anew instead" for lane in sorted(had)]
+
+
+def _lanes(shared: Globals, store: Store, nos: Sequence[int]) -> list[LaneConfig]:
+    """The lanes of the batches' processors, as far as a config here knows them."""
+    with store.engine.read() as tx:
+        rows = [tx.dicts("view_batch_gate", {"no": no})[0] for no in nos]
+    found = []
+    for name, definition in sorted({(row["processor"], row["definition"]) for row in rows}, key=str):
+        with contextlib.suppress(ConfigError):
+            config = shared.processor_config(name, definition)
+            if config is not None and config.lane is not None:
+                found.append(config.lane)
+    return found
 
 
 def reread_files(store: Store, targets: Targets, states: Sequence[str]) -> dict[int, str]:

@@ -21,7 +21,8 @@ from store import kit
 from store.kit import Worker, begin, load, orders
 
 HOT = ("claiming", "control", "groups", "lanes", "loading", "recording", "workers")
-SMALL = {"processors", "paces", "workers", "json_each", "sqlite_sequence", "wanted"}  # that no amount of work makes long
+# that no amount of work makes long
+SMALL = {"processors", "paces", "workers", "json_each", "sqlite_sequence", "wanted"}
 # partial indexes: as long as what is in hand now
 HELD = {"items_held", "items_suspect", "lanes_held", "lanes_dirty", "ready_groups_relane"}
 SHORT = HELD | {"batches_bulk", "batches_unfinished", "items_due", "ready_groups_open", "ready_groups_opening"}
