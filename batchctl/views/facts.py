@@ -30,7 +30,8 @@ def place_of(views: Views, no: int) -> Place:
     """Where a batch stands. Other organizations' batches are not counted where only one was asked for."""
     org = views.org
     with views.engine.read() as tx:
-        about = {"no": no, "org": views.org, "now": views.engine.now()}
+        now = views.engine.now()
+        about = {"no": no, "org": views.org, "now": now}
         ahead = tx.one("view_ahead_batches", about) or (0, 0)
         row = tx.dicts("view_batch_gate", {"no": no})[0]
         return Place(
@@ -41,7 +42,7 @@ def place_of(views: Views, no: int) -> Place:
             processor=row["processor"],
             definition=row["definition"],
             adaptive=adaptive_limit(tx, row["processor"]),
-            outages=tuple((one.origin, one.since) for one in outages(tx, about["now"], row["processor"], org=org)),
+            outages=tuple((one.origin, one.since) for one in outages(tx, now, row["processor"], org=org)),
             host=row["host"],
             folder=row["folder"],
         )
