@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from e2e.conftest import CONFIG
-from e2e.kit import Scene, audit
+from e2e.kit import Scene, audit, finish
 
 DIES = Path(__file__).parent / "dies.py"
 ECHO = f'command: ["{sys.executable}", -I, -S, -c, "import sys; sys.stdout.write(sys.stdin.read())"], output: json'
@@ -89,6 +89,20 @@ def test_results_survive_a_kill_at_every_point(scene: Scene, processor: str, poi
     audit(scene)
 
 
+def test_workers_grow_one_table_together(scene: Scene) -> None:
+    """Each order brings a column of its own, and they all want to make the table."""
+    scene.cli.config(CONFIG + INTO)
+    orders = [{"id": number, f"column_{number % 20}": number} for number in range(1, 91)]
+    scene.enqueue(orders, processor="rows")
+    for worker in [scene.worker("-j", "4") for _ in range(3)]:
+        finish(worker, 0)
+    assert [row[0] for row in scene.rows("SELECT id FROM jobs ORDER BY id")] == list(range(1, 91))
+    columns = ", ".join(f"column_{number}" for number in range(20))
+    for number, *filled in scene.rows(f"SELECT id, {columns} FROM jobs"):  # noqa: S608 - made of numbers
+        assert [value for value in filled if value is not None] == [filled[number % 20]] == [number]
+    audit(scene)
+
+
 def found(scene: Scene, processor: str) -> list[int]:
     """The numbers of the orders whose rows are there, once for each row."""
     if processor == "rows":
@@ -122,6 +136,7 @@ def test_files_survive_a_kill_at_every_point(scene: Scene, way: str, point: str,
             assert {path.name for path in done.iterdir()} == {"same.txt", "same.1.txt"}
             assert sorted(path.read_text() for path in done.iterdir()) == ["from a\n", "from b\n"]
     assert scene.rows("SELECT item_id FROM file_acts") == []
+    assert scene.rows("SELECT detail FROM events WHERE event = 'file_kept'") == []  # what was done is recognised
     audit(scene)
 
 
