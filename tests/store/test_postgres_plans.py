@@ -40,11 +40,12 @@ PARAMS: dict[str, Any] = {
 }
 NAMED = (
     *("claim_item", "complete_items", "settle_item", "cancel_told", "claims_held", "tell_item", "cancel_item"),
-    *("lane_demote", "lane_ready", "lane_put_off", "lane_due", "lane_unclaim"),
+    *("lane_demote", "lane_ready", "lane_due", "lane_unclaim"),
 )
 PLACED: dict[str, Sequence[Any]] = {
     "set_progress": (1.0, 7, "w", 1),
     "make_due": (7,),
+    "lane_put_off": (9, 7),
     "make_rated_due": (7,),
     "retry_item": (7,),
     "move_retry": (1, 7),
