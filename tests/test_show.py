@@ -54,7 +54,7 @@ def test_show_a_batch(program: Program) -> None:
     assert "2 pending, 1 completed, 1 failed" in answer.out.replace("2 pending, ", "2 pending, ")
     assert "customer 4711 is\\nunknown" in answer.out
     document = program("show", "june", "--json").json
-    assert list(document) == ["batch", "items", "summary"]
+    assert list(document) == ["batch", "items", "summary", "concurrency"]
     assert document["summary"]["total"] == 4
     assert [item["state"] for item in document["items"]] == ["completed", "failed", "pending", "pending"]
 
