@@ -99,7 +99,7 @@ def test_workers_grow_one_table_together(scene: Scene) -> None:
     assert [row[0] for row in scene.rows("SELECT id FROM jobs ORDER BY id")] == list(range(1, 91))
     columns = ", ".join(f"column_{number}" for number in range(20))
     for number, *filled in scene.rows(f"SELECT id, {columns} FROM jobs"):  # noqa: S608 - made of numbers
-        assert [value for value in filled if value is not None] == [filled[number % 20]] == [number]
+        assert [value for value in filled if value is not None] == [filled[int(number) % 20]] == [number]
     audit(scene)
 
 
