@@ -238,10 +238,15 @@ def probe(render: Render, payload: Mapping[str, Any], known: Collection[str], se
 
 
 class _Tolerant(dict[Any, Any]):
-    """Under a key that is not known yet is a value that is not known yet."""
+    """Under a key that is not known yet is a value that is not known yet; the key "17" is found for the number 17."""
 
     def __getitem__(self, key: Any) -> Any:
         return key if isinstance(key, _Unknown) else super().__getitem__(key)
+
+    def __missing__(self, key: Any) -> Any:
+        if isinstance(key, int) and str(key) in self:
+            return self[str(key)]
+        raise KeyError(key)
 
 
 def tolerant(secrets: Mapping[str, Any]) -> Any:
