@@ -31,7 +31,7 @@ class Terms:
     on_duplicate: str = "refuse"
     skip_known: bool = False
     again: bool = False
-    max_items: MostItems = MostItems()
+    max_items: MostItems = field(default_factory=MostItems)
 
     @property
     def certain(self) -> bool:
