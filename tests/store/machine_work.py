@@ -69,8 +69,10 @@ class WorkMachine(RuleBasedStateMachine):
         self.engine = self.store.engine
         self.clock = kit.Clock()
         self.engine.now = self.clock  # type: ignore[method-assign]
-        for module in (bulk, recovering, deleting):
+        for module in (bulk, recovering):
             self.patch.setattr(module, "_CHUNK", 2)
+        for bound in ("_LEAST", "_FIRST", "_MOST"):
+            self.patch.setattr(deleting, bound, 2)
         self.eyes = self.kept.enter_context(database.eyes())
         self.reference = Reference()
         self.workers = {name: kit.Worker(self.store, name, kit.scope(*PROCESSORS)) for name in WORKERS}

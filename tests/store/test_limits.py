@@ -247,7 +247,8 @@ def test_a_bulk_act_takes_more_commits_and_not_longer_ones(
 ) -> None:
     for module in (bulk, recovering):
         monkeypatch.setattr(module, "_CHUNK", 200)
-    monkeypatch.setattr("batchctl.transitions.deleting._CHUNK", 200)
+    for bound in ("_LEAST", "_FIRST", "_MOST"):
+        monkeypatch.setattr(f"batchctl.transitions.deleting.{bound}", 200)
     monkeypatch.setattr("batchctl.transitions.known._CHUNK", 200)
     longest = []
     for size in (400, 4_000):
