@@ -22,6 +22,8 @@ class Proxy:
     """Listens on `port`. A request is what the client waits for an answer to; they are counted over all connections."""
 
     target: tuple[str, int]
+    listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+    connections: int = 0
     requests: int = 0
     cuts: int = 0
     _at: int | None = None
@@ -29,8 +31,8 @@ class Proxy:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self.listener.listen()
+        self.port: int = self.listener.getsockname()[1]
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -40,14 +42,15 @@ class Proxy:
             self.requests, self._at, self._how = 0, at, how
 
     def close(self) -> None:
-        self._listener.close()
+        self.listener.close()
         for one in list(self._open):
             _end(one)
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                client, _ = self._listener.accept()
+                client, _ = self.listener.accept()
+                self.connections += 1
                 server = socket.create_connection(self.target)
                 for one in (client, server):
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -32,6 +32,7 @@ def check(ctx: typer.Context) -> int:
     shared = globals_of(ctx)
     begun = time.monotonic()
     monitor = _monitor(shared)
+    shared.be_patient()
     shared.start_journal()
     try:
         outcome = _outcome(shared, monitor)

@@ -15,8 +15,12 @@ from batchctl.urls import without_password
 if TYPE_CHECKING:
     from batchctl.announce import Announcer
     from batchctl.config import Config, ProcessorConfig
+    from batchctl.errors import StoreInterrupted
     from batchctl.store import Store
     from batchctl.views import Views
+
+
+_SHORT, _LONG = 3.0, 30.0  # seconds for which a server that does not answer is asked again: by commands, by workers
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Globals:
     flags: dict[str, Any] = field(default_factory=dict)
     _config: Config | None = field(default=None, repr=False)
     _store: Store | None = field(default=None, repr=False)
+    _patience: float = _SHORT
 
     @property
     def config_path(self) -> Path | None:
@@ -123,16 +128,29 @@ class Globals:
     def open_store(self, create: bool = False) -> Store:
         """The store, opened once. Raises StoreMissing (unless `create`) or another StoreError."""
         if self._store is None:
-            from batchctl.store import Store
-
-            self._store = Store.open(self.target(), create=create, announcer=self.announcer())
+            self._store = self._connected(create)
         return self._store
 
     def another_store(self) -> Store:
         """Another connection to the same store, for another thread."""
+        return self._connected(create=False)
+
+    def be_patient(self) -> None:
+        """A worker: nobody waits for its first words, and a server that restarts is soon there again."""
+        self._patience = _LONG
+
+    def _connected(self, create: bool) -> Store:
+        from batchctl.engines.again import patiently
         from batchctl.store import Store
 
-        return Store.open(self.target(), create=False, announcer=self.announcer())
+        target, announcer = self.target(), self.announcer()
+        return patiently(
+            lambda: Store.open(target, create=create, announcer=announcer), self._patience, self._tell_of_the_wait
+        )
+
+    def _tell_of_the_wait(self, error: StoreInterrupted) -> None:
+        if self._patience == _LONG and (self.verbose or console.interactive()):
+            console.note(f"{error.message}; trying again for {_LONG:.0f} s")
 
     def announcer(self) -> Announcer | None:
         """Who writes messages, where the config wants any; without a config that can be read nobody is told."""

@@ -57,6 +57,7 @@ def run(
     )
     if forever and (batches or no_wait):
         raise InvalidInput("--forever takes all that comes: it goes with neither batches nor --no-wait")
+    shared.be_patient()
     store = shared.existing_store(batches[0]) if batches else shared.open_store(create=True) if forever else None
     store = store or shared.store_or_none()
     if store is None:

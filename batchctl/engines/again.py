@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import ParamSpec, TypeVar
 
 from batchctl.errors import StoreInterrupted
@@ -26,18 +27,31 @@ def again(act: Callable[_P, _T]) -> Callable[_P, _T]:
         try:
             return act(*args, **kwargs)
         except StoreInterrupted:
-            return _retrying(act, *args, **kwargs)
+            return _retrying(PATIENCE, partial(act, *args, **kwargs))
 
     return patient
 
 
-def _retrying(act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+def patiently(act: Callable[[], _T], seconds: float, waits: Callable[[StoreInterrupted], None] = lambda _: None) -> _T:
+    """What `act` returns, tried for so many seconds. `waits` is told the first error, where it is not the end."""
+    end = time.monotonic() + seconds
+    try:
+        return act()
+    except StoreInterrupted as error:
+        left = end - time.monotonic()
+        if left <= 0:  # the attempt itself took that long: nobody answers there
+            raise
+        waits(error)
+    return _retrying(left, act)
+
+
+def _retrying(seconds: float, act: Callable[[], _T]) -> _T:
     import tenacity
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(StoreInterrupted),
         wait=tenacity.wait_random_exponential(multiplier=0.05, max=LONGEST_PAUSE),
-        stop=tenacity.stop_after_delay(PATIENCE),
+        stop=tenacity.stop_after_delay(seconds),
         reraise=True,
     )
-    return retrying(act, *args, **kwargs)
+    return retrying(act)

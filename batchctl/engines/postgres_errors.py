@@ -109,11 +109,24 @@ def unreachable(url: str, error: psycopg.Error) -> BatchctlError:
         return StoreError(
             f"{shown(url)}: there is no such user ({text})", hint="`batchctl store roles` prints how to make them"
         )
-    if error.pgconn is not None and error.pgconn.used_password:
+    if any(words in text for words in _FINAL):
+        return StoreError(f"{shown(url)}: no connection can be made ({text})", hint=_HOW_TO_REACH)
+    busy = any(words in text for words in _SOON)  # said after the password was found right
+    if error.pgconn is not None and error.pgconn.used_password and not busy:
         what = "a password is needed" if error.pgconn.needs_password else "the server refuses user or password"
         return StoreError(f"{shown(url)}: {what} ({text})", hint=_PASSWORD)
     hint = "check that the server runs and can be reached from here"
     return StoreInterrupted(f"{shown(url)}: cannot be reached ({text})", hint=hint)
 
 
+_FINAL = ("pg_hba.conf", "certificate", "SSL was required", "sslmode")
+_SOON = (
+    "too many",
+    "connection slots",
+    "terminating connection",
+    "starting up",
+    "shutting down",
+    "closed the connection",
+)
+_HOW_TO_REACH = "look at the server's pg_hba.conf, and at sslmode and sslrootcert of the URL"
 _PASSWORD = "set PGPASSWORD, write it into ~/.pgpass (mode 0600), or as ${NAME|url} into the config's `store:`"  # noqa: S105 - tells where it belongs
