@@ -306,7 +306,7 @@ class Checker:
         """Files of items that have ended go where `after` says."""
         from batchctl.porter import carry
 
-        came = carry(self._engine, deadline=self._soon())
+        came = carry(self._engine, deadline=self._soon(), org=self._organization)
         self.outcome.files += came.done
         self.outcome.warnings += [*came.problems, *came.kept]
 

@@ -53,11 +53,12 @@ class Carried:
         return self
 
 
-def carry(engine: Engine, *, deadline: float | None = None) -> Carried:
-    """Do all that is due on this host; after the deadline (time.monotonic()) nothing more is begun."""
+def carry(engine: Engine, *, deadline: float | None = None, org: str | None = None) -> Carried:
+    """Do all that is due on this host, for one organization's items where one is named; after the deadline
+    (time.monotonic()) nothing more is begun."""
     total = Carried()
     while deadline is None or time.monotonic() < deadline:
-        page = _due(engine)
+        page = _due(engine, org)
         for start in range(0, len(page), _TOGETHER):
             if deadline is not None and time.monotonic() >= deadline:
                 return total
@@ -69,9 +70,9 @@ def carry(engine: Engine, *, deadline: float | None = None) -> Carried:
 
 
 @again
-def _due(engine: Engine) -> list[FileAct]:
+def _due(engine: Engine, org: str | None) -> list[FileAct]:
     with engine.read() as tx:
-        return file_acts.due(tx, file_acts.host_of(engine), engine.now(), _PAGE)
+        return file_acts.due(tx, file_acts.host_of(engine), engine.now(), _PAGE, org)
 
 
 class _Round:
@@ -157,9 +158,11 @@ def _facts(act: FileAct, path: Path | None) -> str | None:
 
 class Porter:
     """A block that carries files while it lasts, and the rest at its end. `open_store` opens another connection, for
-    its thread alone; `total` says what came of it once the block has ended."""
+    its thread alone; `org` names the organization whose files it carries, None: everybody's; `total` says what came of
+    it once the block has ended."""
 
-    def __init__(self, open_store: Callable[[], Store]) -> None:
+    def __init__(self, open_store: Callable[[], Store], org: str | None = None) -> None:
+        self._org = org
         self.total = Carried()
         self._open_store = open_store
         self._stop = threading.Event()
@@ -191,7 +194,7 @@ class Porter:
         """A store that cannot be used is the worker's to tell about."""
         try:
             store = store or self._open_store()
-            came = carry(store.engine)
+            came = carry(store.engine, org=self._org)
         except (BatchctlError, OSError):
             self._stop.wait(_PAUSE)
             return store

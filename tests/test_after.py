@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,22 @@ def test_a_retry_finds_the_file_and_moves_it_on(program: Program) -> None:
     configure('{completed: "move:done/"}', 'command: [cat, "{{ path }}"]')
     program("retry", batch, "--run")
     assert files() == {"done/b.txt": "bad"}
+
+
+def test_a_check_of_one_organization_leaves_the_files_of_others(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure('{completed: "move:done/"}')
+    Path("in").mkdir()
+    Path("in/a.txt").write_text("a")
+    program("enqueue", "files", "in/a.txt", "-p", "p", "--org", "acme")
+    with monkeypatch.context() as nobody_carries:
+        nobody_carries.setattr("batchctl.commands.drain._porter", lambda *_: nullcontext())
+        program("run")
+    program("check", "--org", "other")
+    assert files() == {"in/a.txt": "a"}
+    program("check", "--org", "acme")
+    assert files() == {"done/a.txt": "a"}
 
 
 def test_what_is_tried_again_keeps_its_file(program: Program) -> None:

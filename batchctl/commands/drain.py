@@ -126,7 +126,7 @@ def _porter(shared: Globals, config: Config) -> AbstractContextManager[Porter | 
         return nullcontext()
     from batchctl.porter import Porter
 
-    return Porter(shared.another_store)
+    return Porter(shared.another_store, shared.organization)
 
 
 def _log_problem(text: str) -> None:

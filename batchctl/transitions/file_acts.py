@@ -54,9 +54,9 @@ def _row(one: Intent, host: str, now: int) -> dict[str, object]:
     return {"item_id": one.item_id, "act": act, "folder": folder, "state": one.state, "host": host, "now": now}
 
 
-def due(tx: Tx, host: str, now: int, limit: int) -> list[FileAct]:
-    """The next acts for this host's files."""
-    rows = tx.all("due_file_acts", {"host": host, "now": now, "limit": limit})
+def due(tx: Tx, host: str, now: int, limit: int, org: str | None = None) -> list[FileAct]:
+    """The next acts for this host's files, those of one organization's items where one is named."""
+    rows = tx.all("due_file_acts", {"host": host, "now": now, "limit": limit, "org": org})
     return [
         FileAct(number, state, None if folder is None else json.loads(folder), attempts, file_ref(file), file)
         for number, _, folder, state, attempts, file in rows

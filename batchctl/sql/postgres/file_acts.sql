@@ -6,8 +6,8 @@ ON CONFLICT (item_id) DO UPDATE SET act = excluded.act, folder = excluded.folder
 
 -- name: due_file_acts
 SELECT f.item_id, f.act, f.folder, f.state, f.attempts, d.file
-FROM file_acts f JOIN item_data d ON d.item_id = f.item_id
-WHERE f.host = :host AND f.next_attempt_at <= :now
+FROM file_acts f JOIN item_data d ON d.item_id = f.item_id JOIN items i ON i.id = f.item_id
+WHERE f.host = :host AND f.next_attempt_at <= :now AND (:org::text IS NULL OR i.organization = :org)
 ORDER BY f.next_attempt_at, f.item_id LIMIT :limit
 
 -- name: begin_file_act
