@@ -50,6 +50,13 @@ def duration(text: str | float) -> float:
     return _in_range(total, text)
 
 
+def age(text: str) -> float:
+    """A duration that says its unit → seconds. For what is deleted by it: `30` may be meant as days."""
+    if _NUMBER.fullmatch(str(text).strip()):
+        raise ValueError(f"`{text}` has no unit: write {text}d for days, or {text}h for hours")
+    return duration(text)
+
+
 def _in_range(seconds: float, text: object) -> float:
     if not 0 <= seconds <= _LONGEST:
         raise ValueError(f"`{text}` is not a duration between 0 and 100 years")

@@ -86,6 +86,12 @@ def test_by_age(program: Program, tmp_path: Path) -> None:
     assert "--older-than" in program("cleanup", "--older-than", "soon", code=2).err
 
 
+def test_an_age_without_a_unit_deletes_nothing(program: Program) -> None:
+    fill(program)
+    assert "write 30d for days, or 30h for hours" in program("cleanup", "--older-than", "30", "-y", code=2).err
+    assert names(program) == {"good", "bad", "open"}
+
+
 def test_no_store_is_made(program: Program) -> None:
     answer = program("cleanup", "--older-than", "1d", "--store", "nowhere.db", "--json")
     assert answer.json["deleted_batches"] == 0

@@ -231,6 +231,8 @@ def test_every_problem_at_once_each_with_its_place(refused: Callable[[str], list
         ("processors: {p: {command: []}}", "batchctl.yaml:1:27: processors.p.command: it is empty"),
         ("store: '${X'", "batchctl.yaml:1:8: store: `${` is not closed"),
         ("store: '${X%%y}'", "batchctl.yaml:1:8: store: `${X%%y}` is none of ${NAME}"),
+        ("check: {retention: {completed: 90}}", "batchctl.yaml:1:32: check.retention.completed: a number stands here"),
+        ("check: {retention: {completed: '90'}}", "batchctl.yaml:1:32: check.retention.completed: `90` has no unit"),
         ("store: '${X}/q.db'", "batchctl.yaml:1:8: the environment variable X is not set"),
     ],
 )

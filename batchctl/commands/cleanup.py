@@ -67,7 +67,7 @@ def _age(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return duration.duration(text)
+        return duration.age(text)
     except ValueError as error:
         raise InvalidInput(f"--older-than: {error}") from None
 

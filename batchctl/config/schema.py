@@ -258,6 +258,7 @@ WORKER = Object(
     }
 )
 NEVER = seconds("a duration such as 90d, or never", words=("never",))
+KEPT = Measured(duration.age, "a duration with its unit such as 90d, or never", words=("never",), numbers=False)
 PING_URL = Words(r"https?://.+", "a URL")
 PING = Object(
     {
@@ -281,7 +282,7 @@ ALERTS = Object(
 CHECK = Object(
     {
         "time_budget": Key(seconds(), "How long `check` claims work (4m)."),
-        "retention": Key(Object({s: Key(NEVER, f"Of {s} batches.") for s in STATES}), "When batches are deleted."),
+        "retention": Key(Object({s: Key(KEPT, f"Of {s} batches.") for s in STATES}), "When batches are deleted."),
         "ping": Key(OneOf(((str, PING_URL), (dict, PING)), "a URL"), "A monitor that is told of each check."),
         "alerts": Key(ALERTS, "When to raise an alert."),
     }
