@@ -114,6 +114,12 @@ def test_dead_messages_are_sent_again(program: Program, web: HttpServer, tmp_pat
     assert "there is no message 77" in program("notify", "retry", 77, code=4).err
 
 
+def test_retry_without_a_store(program: Program) -> None:
+    assert "nothing is dead" in program("notify", "retry", "--store", "nowhere.db").err
+    assert "there is no message 4: there is no store" in program("notify", "retry", 4, "--store", "no.db", code=4).err
+    assert not Path("nowhere.db").exists()
+
+
 def test_an_organization_sees_its_own(program: Program, web: HttpServer, tmp_path: Path) -> None:
     tells(tmp_path, hook(web))
     ends(program, tmp_path, org="acme")

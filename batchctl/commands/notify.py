@@ -177,9 +177,11 @@ def retry(
     Exit code: 0 all were sent, 1 one was not, 4 there is no such message.
     """
     shared = globals_of(ctx)
-    store = shared.existing_store(str(messages[0]) if messages else "notify retry")
-    ids = _wanted(shared, store, messages)
-    if not ids:
+    store = shared.store_or_none()
+    if store is None and messages:
+        raise NotFound(f"there is no message {messages[0]}: there is no store yet", hint="`batchctl enqueue` makes one")
+    ids = _wanted(shared, store, messages) if store is not None else []
+    if store is None or not ids:
         if shared.json:
             console.emit_json({"retried": 0, "sent": 0, "failed": 0, "errors": []})
         else:
