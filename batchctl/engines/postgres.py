@@ -89,6 +89,7 @@ class PostgresEngine:
         self._folder: Path | None = None
         self._known = False
         self._in_write: bool | None = None  # whether the open one is shared
+        self._written_on: Connection | None = None  # where the last one began
         self._session = Session(url, self._on_connect)
         self._tx = PostgresTx(self._session_in_use, self._part)
         try:
@@ -123,7 +124,8 @@ class PostgresEngine:
     def _session_in_use(self) -> Connection:
         """The connection of the open transaction; a lost one is not replaced under it."""
         connection = self._session.current
-        if connection is None:
+        # A question asked meanwhile (`alive`) may have opened another, on which nothing has begun.
+        if connection is None or (self._in_write is not None and connection is not self._written_on):
             raise psycopg.OperationalError("the connection is closed")
         return connection
 
@@ -153,6 +155,7 @@ class PostgresEngine:
         row = cursor.fetchone()
         if row is not None:
             self._set_clock(row[0])
+        self._written_on = self._session.current
 
     def _begin(self, sql: str) -> psycopg.Cursor[Row]:
         """Nothing has happened yet: where the old connection turns out to be dead, a new one begins."""
@@ -196,7 +199,8 @@ class PostgresEngine:
     @contextmanager
     def read(self) -> Iterator[PostgresTx]:
         with translated(self.url):
-            if self._in_transaction():  # inside our own transaction: its view is the right one
+            # Inside our own transaction: its view is the right one, and where it is lost, all of it is.
+            if self._in_transaction() or self._in_write is not None:
                 yield self._tx
                 return
             self._begin(_READ)

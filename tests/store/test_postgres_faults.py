@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -112,6 +112,66 @@ def test_nothing_is_stored_where_a_write_ends_in_an_error(tmp_path: Path, monkey
                 assert tx.value("control_number") == 1
         finally:
             engine.close()
+
+
+@pytest.mark.parametrize("question", ["alive", "read"])
+def test_a_question_does_not_bring_a_lost_write_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    """What follows must not be stored without what came before it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with cluster().database() as url:
+        engine = postgres.PostgresEngine(url)
+
+        def ask() -> None:
+            if question == "alive":
+                assert not engine.alive("nobody")
+            else:
+                with suppress(StoreInterrupted), engine.read() as tx:
+                    tx.value("control_number")
+
+        def act() -> None:
+            with engine.write() as tx:
+                tx.run("raise_control")
+                cluster().execute(_kill_all(url))
+                ask()
+                tx.run("raise_control")
+
+        with pytest.raises(StoreInterrupted):
+            act()
+        with engine.read() as tx:
+            assert tx.value("control_number") == 0
+        engine.close()
+
+
+def test_a_statement_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has changed nothing, and is done again."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with cluster().database() as url, psycopg.connect(url) as other:
+        engine = postgres.PostgresEngine(url)
+        tries: list[str] = []
+        other.execute("LOCK TABLE processors IN EXCLUSIVE MODE")
+
+        @again
+        def act() -> None:
+            with engine.write() as tx:
+                tries.append("")
+                tx.run("raise_control")
+                if len(tries) == 1:
+                    engine._session.get().execute("SET LOCAL statement_timeout = '50ms'")
+                    try:
+                        tx.run("ensure_processor", {"processor": "p"})
+                    except psycopg.errors.QueryCanceled as error:
+                        tries[0] = error.sqlstate or ""
+                        other.rollback()
+                        raise
+                tx.run("ensure_processor", {"processor": "p"})
+
+        act()
+        assert tries == ["57014", ""]
+        with engine.read() as tx:
+            assert tx.value("control_number") == 1
+        engine.close()
 
 
 def test_a_deadlock_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
