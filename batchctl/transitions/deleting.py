@@ -70,6 +70,7 @@ def _begin(engine: Engine, batch_no: int) -> dict[str, int] | None:
     with engine.write() as tx:
         if not tx.run("begin_delete", {"no": batch_no, "now": engine.now()}):
             return None
+    with engine.read() as tx:  # it looks at every item: not under the write lock
         first, last = tx.one("view_item_range", {"batch_no": batch_no}) or (None, None)
     return {"no": batch_no, "after": (first or 1) - 1, "last": last or 0}
 

@@ -100,10 +100,11 @@ WHERE organization = :organization AND created_at > :since AND total_items > 0
   AND (:processor::text IS NULL OR processor = :processor::text) AND (:submitter::text IS NULL OR submitter = :submitter::text)
 
 -- name: unfinished_twin
+-- no + 0: the first by number is looked for among those of this content, not this content among all by number.
 SELECT id FROM batches
-WHERE content_hash = :content_hash AND processor = :processor AND organization = :organization
-  AND status IN ('pending', 'processing')
-ORDER BY no LIMIT 1
+WHERE no = (SELECT min(no + 0) FROM batches
+            WHERE content_hash = :content_hash AND processor = :processor AND organization = :organization
+              AND status IN ('pending', 'processing'))
 
 -- name: batches_of_load
 SELECT no FROM batches

@@ -1,10 +1,11 @@
 -- name: complete_items
+-- json_typeof is always true: it makes the planner expect one row, and so look each item up by its number.
 UPDATE items
 SET state = 'completed', worker_id = NULL, attempts_used = attempts_used + 1, progress = NULL, cancel_requested = 0,
     started_at = r.started_at, completed_at = r.ended_at
 FROM (SELECT (value ->> 0)::bigint AS id, (value ->> 1)::bigint AS claim_no, (value ->> 2)::bigint AS started_at,
              (value ->> 3)::bigint AS ended_at
-      FROM json_array_elements(:rows::json)) r
+      FROM json_array_elements(:rows::json) WHERE json_typeof(value) = 'array') r
 WHERE items.id = r.id AND items.state || '' = 'processing' AND items.worker_id = :worker_id AND items.claim_no = r.claim_no
 
 -- name: settle_item
