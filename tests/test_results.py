@@ -164,3 +164,9 @@ def test_the_name_of_the_file_tells_the_format(june: Program, tmp_path: Path) ->
     june("results", "june", "-o", "link", "--format", "csv")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "a.json").read_text(encoding="utf-8").startswith("id,")
+
+
+@pytest.mark.parametrize("words", ["results june --format csv", "errors --format github", "stats --format prometheus"])
+def test_with_json_standard_output_holds_json_and_nothing_else(june: Program, words: str) -> None:
+    answer = june(*words.split(), "--json", code=2)
+    assert answer.json["error"]["message"].startswith("--json and --format ")

@@ -60,6 +60,11 @@ class Globals:
             hint = "leave out --org, and unset BATCHCTL_ORG"
             raise UsageError(f"{what} every organization's work, not only that of {self.organization}", hint=hint)
 
+    def only_json(self, form: str | None) -> None:
+        """Raises UsageError where --json meets a --format that is no JSON: standard output can hold one of them."""
+        if self.json and form not in (None, "table", "json"):
+            raise UsageError(f"--json and --format {form}: one of them")
+
     @property
     def user(self) -> str:
         """Who acts: by flag, environment, or the login name."""

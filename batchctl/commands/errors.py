@@ -30,6 +30,7 @@ def errors(
     shared = globals_of(ctx)
     if form not in _FORMATS:
         raise InvalidInput(f"--format: there is no format {form!r}", hint=f"one of {', '.join(_FORMATS)}")
+    shared.only_json(form)
     store = shared.existing_store(batch) if batch is not None else shared.store_or_none()
     groups: list[Group] = []
     if store is not None:

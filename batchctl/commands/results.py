@@ -37,6 +37,7 @@ def results(
     """Write a batch's results in input order, to standard output or a file."""
     shared = globals_of(ctx)
     name = _format(form, output, json=shared.json)
+    shared.only_json(form)
     states = _states(status)
     if name == "xlsx" and output in (None, "-") and console.is_terminal(sys.stdout):
         raise InvalidInput("an XLSX file is no text for a terminal", hint="name a file with -o FILE")

@@ -37,6 +37,7 @@ def stats(
     shared = globals_of(ctx)
     if form not in _FORMATS:
         raise InvalidInput(f"--format: there is no format {form!r}", hint=f"one of {', '.join(_FORMATS)}")
+    shared.only_json(form)
     if output is not None and form != "prometheus":
         raise UsageError("--output goes with --format prometheus", hint="send the others where you like with `>`")
     begin = moment(since, "--since", past=True)
