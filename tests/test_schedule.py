@@ -139,6 +139,13 @@ def test_a_store_named_by_option_is_the_schedules_too(cli: Cli) -> None:
     assert cli.ok("schedule", "cron", "--scope", "user", BATCHCTL_STORE="third.db").count(f"{cli.folder}/third.db") == 1
 
 
+def test_what_is_limited_to_an_organization_is_so_under_the_schedule(cli: Cli) -> None:
+    cli.config("processors: {}\n")
+    assert "--org acme check\n" in cli.ok("--org", "acme", "schedule", "cron", "--scope", "user")
+    assert "--org acme check\n" in cli.ok("schedule", "systemd", "--scope", "user", BATCHCTL_ORG="acme")
+    assert "--org" not in cli.ok("schedule", "cron", "--scope", "user")
+
+
 def test_a_password_in_the_stores_url_is_not_printed(cli: Cli) -> None:
     cli.config("processors: {}\n")
     done = cli.run("--store", "postgresql://me:open-sesame@db/queue", "schedule", "cron")
@@ -170,6 +177,8 @@ def test_an_interval_that_no_calendar_repeats_is_refused(cli: Cli) -> None:
     done = cli.run("schedule", "systemd", "--every", "7m")
     assert done.returncode == 2
     assert "--every: no calendar can repeat 7m" in done.stderr
+    with pytest.raises(ValueError, match="once a minute at the most"):
+        interval(30)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ def _job(
         shared.config(),
         shared.environ,
         store=shared.store_url,
+        organization=shared.organization,
         name=name,
         scope=scope.value,
         user=run_as,

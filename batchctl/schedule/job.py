@@ -68,6 +68,8 @@ def interval(seconds: float) -> int:
     """The interval as it can be scheduled. Raises ValueError, in words, for one that a calendar cannot repeat."""
     if seconds in INTERVALS:
         return int(seconds)
+    if seconds < MINUTE:
+        raise ValueError("`check` is started once a minute at the most (1m); a --worker starts work at once")
     near = min(INTERVALS, key=lambda known: abs(known - seconds))
     raise ValueError(
         f"no calendar can repeat {spoken(int(seconds))}, for it does not divide the hour or the day; "

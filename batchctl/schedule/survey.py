@@ -25,6 +25,7 @@ def survey(
     environ: Mapping[str, str],
     *,
     store: str | None = None,
+    organization: str | None = None,
     name: str = "batchctl",
     scope: Scope = "user",
     user: str | None = None,
@@ -32,10 +33,10 @@ def survey(
     write: tuple[str, ...] = (),
     on_failure: str | None = None,
 ) -> Job:
-    """The job of this config. `store` is one that was named by flag or environment; `user` runs it in the scope
+    """The job of this config. `store` and `organization` are those of flag or environment; `user` runs it in the scope
     `system` (default: who owns the store). Raises UsageError where the user does not exist or a secret would show."""
     folder = store_folder(config, store, scope, name)
-    options = _options(config, store, scope)
+    options = (*_options(config, store, scope), *(("--org", organization) if organization else ()))
     about = str(config.path) if config.path else str(store or config.store)
     needed = [str(path) for path in (config.path, folder) if path] + code()
     state = _state(folder) if scope == "system" else None
