@@ -92,7 +92,7 @@ def _depth(facts: Facts, rules: AlertRules) -> Iterator[Condition]:
     depth = sum(one.left for one in facts.batches)
     if rules.queue_depth is not None and depth > rules.queue_depth:
         message = f"{depth:,} items are in the queue, more than {rules.queue_depth:,}"
-        yield Condition("queue_depth", message, "batchctl list --status processing")
+        yield Condition("queue_depth", message, "batchctl stats")
 
 
 def _oldest(facts: Facts, rules: AlertRules) -> Iterator[Condition]:

@@ -116,9 +116,7 @@ def test_an_alert_is_told_once_when_raised_and_once_when_cleared(program: Progra
     (batch,) = program.queue.add(3)
     program("pause", "latest")
     first = program("check")
-    assert first.err.splitlines() == [
-        "warning: 3 items are in the queue, more than 2; see `batchctl list --status processing`"
-    ]
+    assert first.err.splitlines() == ["warning: 3 items are in the queue, more than 2; see `batchctl stats`"]
     for _ in range(2):
         assert program("check").err == ""
         assert open_alerts(program) == ["queue_depth"]
@@ -195,6 +193,6 @@ def test_list_shows_what_is_open_and_check_says_so_with_v(program: Program, tmp_
     program.queue.add(2)
     program("pause", "latest")
     program("check")
-    assert "2 items are in the queue, more than 1; see `batchctl list" in program("list").err
+    assert "2 items are in the queue, more than 1; see `batchctl stats`" in program("list").err
     assert "more than 1" not in program("--org", "acme", "list").err
     assert "still: 2 items are in the queue" in program("check", "-v").err

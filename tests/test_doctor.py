@@ -167,7 +167,7 @@ def test_too_few_open_files(cli: Cli) -> None:
 
 def test_a_schedule_that_fires_and_one_that_does_not(cli: Cli) -> None:
     store = with_store(cli, CONFIG.replace("[cp, a, b]", "['true']"))
-    assert "nothing here runs check" in only(found(cli, "warning"), "schedule")["text"]
+    assert "nothing here runs check; none has ended yet" in only(found(cli, "warning"), "schedule")["text"]
     units = cli.folder / "home/.config/systemd/user"
     units.mkdir(parents=True)
     for file in cli.json("schedule", "systemd", "--scope", "user")["files"]:

@@ -34,7 +34,8 @@ def _schedule(patient: Patient) -> Iterator[Finding]:
             yield Finding("schedule", "ok", f"something runs check: the last one ended {ago}")
         elif patient.store is not None or patient.config is not None:
             mend = "batchctl schedule systemd --install, or batchctl schedule cron --install"
-            yield Finding("schedule", "warning", f"nothing here runs check; the last one ended {ago}", mend)
+            last_one = "none has ended yet" if age is None else f"the last one ended {ago}"
+            yield Finding("schedule", "warning", f"nothing here runs check; {last_one}", mend)
     if last is not None and last.code:
         text = f"the last check ended with {last.code}"
         yield Finding("schedule", "warning", text, "batchctl check -v")
