@@ -44,13 +44,19 @@ def look(engine: Engine, config: Config, org: str | None = None) -> Changes:
     now = engine.now()
     alive = {row["id"] for row in _workers(engine) if recovery.health(engine, row) is recovery.Health.ALIVE}
     free = shutil.disk_usage(engine.private_folder()).free
-    with engine.read() as tx:
-        view = _view(tx, config, now, alive, free, org)
-        known = _open(tx, org)
+    view, known = _seen(engine, config, now, alive, free, org)
     found = [one for one in alerts.judge(view.facts, config.check.alerts) if org in (None, one.organization)]
     if not view.news and _keys(known) == {(one.name, one.subject) for one in found}:
         return Changes((), (), tuple(known))
     return _change(engine, view, found, now, org)
+
+
+@again
+def _seen(
+    engine: Engine, config: Config, now: int, alive: set[str], free: int, org: str | None
+) -> tuple[_View, list[Open]]:
+    with engine.read() as tx:
+        return _view(tx, config, now, alive, free, org), _open(tx, org)
 
 
 @again
@@ -91,6 +97,7 @@ def _keys(known: list[Open]) -> set[tuple[str, str]]:
     return {(one.name, one.subject) for one in known}
 
 
+@again
 def _workers(engine: Engine) -> list[dict[str, Any]]:
     with engine.read() as tx:
         return tx.dicts("all_workers")

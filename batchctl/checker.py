@@ -28,7 +28,8 @@ from batchctl.transitions.alerts import Open
 from batchctl.transitions.processors import mend_changed
 from batchctl.transitions.recording import change_counts
 from batchctl.views.times import iso
-from batchctl.worker import Ending, Plan, Tally, Worker, scope_of
+from batchctl.worker import Worker
+from batchctl.workplan import Ending, Plan, Tally, scope_of
 
 PHASES = "check"
 DRAIN = "drain"
@@ -218,6 +219,7 @@ class Checker:
         error = BatchctlError(f"{what}, longer than its budget and its items' timeouts allow", hint=hint)
         self.outcome.errors.append(error)
 
+    @again
     def _longest_timeout(self) -> float:
         """Of what runs at this moment, in seconds."""
         with self._engine.read() as tx:
@@ -230,6 +232,7 @@ class Checker:
 
     # -- the phases
 
+    @again
     def _unfinished(self) -> set[int]:
         with self._engine.read() as tx:
             return {no for (no,) in tx.all("unfinished_batches", {"org": self._organization})}
@@ -312,11 +315,14 @@ class Checker:
 
     def _finish_batches(self) -> None:
         """The end of a batch is part of the commit that records its last item; this is for what should never be."""
-        with self._engine.read() as tx:
-            left = tx.all("batches_to_end", {"org": self._organization})
-        for (no,) in left:
+        for no in self._to_end():
             self._finish_batch(no)
             journal.log(journal.WARNING, "batch_ended", number=no)
+
+    @again
+    def _to_end(self) -> list[int]:
+        with self._engine.read() as tx:
+            return [no for (no,) in tx.all("batches_to_end", {"org": self._organization})]
 
     @again
     def _finish_batch(self, no: int) -> None:

@@ -156,6 +156,7 @@ def _presence(engine: Engine) -> Iterator[str]:
         presence.leave()
 
 
+@again
 def _orphaned(engine: Engine) -> list[Any]:
     with engine.read() as tx:
         known = {row["id"] for row in tx.dicts("all_workers")}

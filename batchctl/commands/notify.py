@@ -9,6 +9,7 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import Globals, globals_of
+from batchctl.engines.again import again
 from batchctl.errors import InvalidInput, NotFound, UsageError
 from batchctl.views.times import ms_of
 
@@ -210,8 +211,12 @@ def _send_again(shared: Globals, store: Store, ids: Sequence[int]) -> None:
     from batchctl.notify import send_due
     from batchctl.transitions import outbox
 
-    with store.engine.write() as tx:
-        count = outbox.send_again(tx, ids, store.engine.now())
+    @again
+    def put_back() -> int:
+        with store.engine.write() as tx:
+            return outbox.send_again(tx, ids, store.engine.now())
+
+    count = put_back()
     done = send_due(store, shared.config(), org=shared.organization)
     left = _unsent(shared, store, ids)
     if shared.json:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, Queue
 
 from batchctl.config import Config, Notification
+from batchctl.engines.again import again
 from batchctl.engines.base import Engine
 from batchctl.notify.addresses import Unusable, address
 from batchctl.notify.delivery import Undelivered, deliver
@@ -66,6 +67,7 @@ def send_due(store: Store, config: Config, *, deadline: float | None = None, org
     return total
 
 
+@again
 def _any_due(engine: Engine, targets: Collection[str], org: str | None) -> bool:
     if not targets:
         return False
@@ -73,6 +75,7 @@ def _any_due(engine: Engine, targets: Collection[str], org: str | None) -> bool:
         return outbox.due(tx, targets, engine.now(), org)
 
 
+@again
 def _recover(engine: Engine) -> None:
     """What a dead sender held is due again; and what one that is stuck holds for too long."""
     with engine.read() as tx:
@@ -83,6 +86,7 @@ def _recover(engine: Engine) -> None:
                 outbox.release(tx, sender, engine.now())
 
 
+@again
 def _expire(engine: Engine, total: Sending, org: str | None) -> None:
     with engine.read() as tx:
         if not outbox.any_expired(tx, engine.now(), org):
@@ -93,6 +97,7 @@ def _expire(engine: Engine, total: Sending, org: str | None) -> None:
     total.errors += [_grave(one) for one in dead]
 
 
+@again
 def _give_back(engine: Engine, sender: str) -> None:
     """What was claimed and not recorded, because we were interrupted."""
     with engine.read() as tx:
@@ -106,19 +111,30 @@ def _round(
     engine: Engine, config: Config, targets: dict[str, Notification], sender: str, total: Sending, org: str | None
 ) -> bool:
     """Claim, send, record. False where nothing was due."""
-    with engine.write() as tx:
-        claimed = outbox.claim(tx, sender, targets, engine.now(), limit=_TOGETHER, each=_EACH, org=org)
+    claimed = _claim(engine, targets, sender, org)
     if not claimed:
         return False
     results = _send_all(claimed, config, targets)
     now = engine.now()
     ended = [_judged(notice, problem, now, config) for notice, problem in zip(claimed, results, strict=True)]
+    _tally(total, ended, _record(engine, sender, ended, _to_leave_alone(claimed, results, now), now))
+    return True
+
+
+@again
+def _claim(engine: Engine, targets: Collection[str], sender: str, org: str | None) -> list[Claimed]:
+    with engine.write() as tx:
+        return outbox.claim(tx, sender, targets, engine.now(), limit=_TOGETHER, each=_EACH, org=org)
+
+
+@again
+def _record(engine: Engine, sender: str, ended: Sequence[Sent], alone: Mapping[str, int], now: int) -> list[Sent]:
+    """They have been sent: what is not recorded is sent once more. Returns those that are given up."""
     with engine.write() as tx:
         dead = outbox.record(tx, sender, ended, now)
-        for target, until in _to_leave_alone(claimed, results, now).items():
+        for target, until in alone.items():
             outbox.postpone(tx, target, until)
-    _tally(total, ended, dead)
-    return True
+        return dead
 
 
 def _send_all(claimed: Sequence[Claimed], config: Config, targets: dict[str, Notification]) -> list[Undelivered | None]:

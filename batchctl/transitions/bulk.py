@@ -233,6 +233,7 @@ def _begin_retry(act: _Act, plan: _Retry) -> None:
         open_group(tx, act.batch_no, act.engine.now())
 
 
+@again
 def _any(engine: Engine, batch_no: int, plan: _Retry) -> bool:
     with engine.read() as tx:
         if plan.payloads is None:

@@ -47,6 +47,7 @@ class Views:
             rows = [_batch_row(tx, no) for no in nos]
         return [batch_json(row, gate_of(row, gates, now), now) for row in rows]
 
+    @again
     def list_batches(
         self,
         *,
@@ -93,6 +94,7 @@ class Views:
             row = _batch_row(tx, no)
             return counts(row, gate_of(row, processors(tx, self.org), self.engine.now()))
 
+    @again
     def items(self, no: int, state: str = "all", *, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
         """A page of a batch's items in input order; `state` is one of the contract's, or "all"."""
         with self.engine.read() as tx:
@@ -106,6 +108,7 @@ class Views:
                 where["first"], where["last"] = tx.one("view_item_range", {"batch_no": no}) or (0, 0)
             return self._items(tx, [found[0] for found in tx.all(statement, where)])
 
+    @again
     def item(self, number: int) -> dict[str, Any]:
         """The contract's item. Raises NotFound."""
         with self.engine.read() as tx:
@@ -114,35 +117,41 @@ class Views:
             raise NotFound(f"there is no item {number}")
         return found[0]
 
+    @again
     def state(self, number: int) -> str | None:
         """The state of an item as stored, None where it is gone. Cheap."""
         with self.engine.read() as tx:
             found: str | None = tx.value("view_item_state", {"id": number})
             return found
 
+    @again
     def holder(self, number: int) -> str | None:
         """The worker that has an item in hand, None where nobody has. Cheap."""
         with self.engine.read() as tx:
             found: str | None = tx.value("view_item_holder", {"id": number})
             return found
 
+    @again
     def attempts(self, number: int) -> list[dict[str, Any]]:
         """Every try at an item, oldest first."""
         with self.engine.read() as tx:
             return [attempt_json(row) for row in tx.dicts("view_attempts", {"id": number})]
 
+    @again
     def logs(self, number: int, attempt: int | None = None) -> list[dict[str, Any]]:
         """What an item wrote, by attempt: {attempt, text}."""
         with self.engine.read() as tx:
             rows = tx.all("view_logs", {"id": number, "claim_no": attempt})
         return [{"attempt": claim_no, "text": text} for claim_no, text in rows]
 
+    @again
     def artifacts(self, number: int) -> list[str]:
         """The files that an item made."""
         with self.engine.read() as tx:
             rows = tx.dicts("view_items", {"ids": json.dumps([number])})
         return list(json.loads(rows[0]["artifacts"])) if rows and rows[0]["artifacts"] else []
 
+    @again
     def find(
         self, text: str, *, field: str | None = None, since: int | None = None, limit: int
     ) -> list[dict[str, Any]]:
