@@ -10,8 +10,9 @@ from batchctl.config import ProcessorConfig
 from batchctl.config.structs import HttpSpec, PlannedSpec
 from batchctl.guard import Origin
 from batchctl.inhand import Ended
+from batchctl.journal import NOTICE, log
 from batchctl.model import Completed, Down, Failed, Item, ItemError, Outcome
-from batchctl.transitions.outages import ANY, Kind, Sign
+from batchctl.transitions.outages import ANY, Kind, Sign, Weighed
 from batchctl.transitions.recording import Settled
 
 _ONE_HOST = re.compile(r"https?://[^/?#{}]+([/?#]|$)", re.IGNORECASE)
@@ -106,6 +107,15 @@ def _heard(one: Ended) -> tuple[str, str] | None:
     if isinstance(outcome, Failed) and outcome.origin is not None and not outcome.throttled:
         return one.item.processor, outcome.origin
     return None
+
+
+def tell_outages(weighed: Weighed) -> None:
+    """A line of the log for each outage that a commit began or ended."""
+    for origin in weighed.tripped:
+        reason = f"{origin.error_type}: {origin.error_message}"
+        log(NOTICE, "outage", processor=origin.processor, origin=origin.origin, error=reason)
+    for origin in weighed.over:
+        log(NOTICE, "outage_over", processor=origin.processor, origin=origin.origin)
 
 
 def observed(ended: Iterable[Ended], adaptive: Collection[str]) -> dict[str, Seen]:

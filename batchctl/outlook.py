@@ -11,6 +11,7 @@ from batchctl.transitions import pacing
 from batchctl.transitions.claiming import Scope
 
 _LATE = 1_000  # ms
+_SLOW = 10_000  # ms between two starts for which one who only does what is due now waits
 
 
 class Left(Enum):
@@ -58,6 +59,11 @@ def judge(facts: Facts, scope: Scope) -> Left:
     if Left.WAIT in answers:
         return Left.WAIT
     return Left.HELD if Left.HELD in answers else Left.NOTHING
+
+
+def starts_soon(facts: Facts, now: int) -> bool:
+    """Whether work that is due goes on in a moment (`now`: ms UTC), at the pace of its rate."""
+    return facts.next_start is not None and facts.next_start - now < _SLOW
 
 
 def left(facts: Facts, scope: Scope) -> int:

@@ -11,7 +11,8 @@ from queuekit import Program, program_in
 
 from batchctl.config import Config, load
 from batchctl.inhand import Ended
-from batchctl.worker import Ending, Plan, Worker, scope_of
+from batchctl.worker import Worker
+from batchctl.workplan import Ending, Plan, scope_of
 
 HOUR = 3_600_000_000_000  # ns
 CONFIG = """

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from batchctl.porter import Porter
     from batchctl.service import Service
     from batchctl.store import Scope, Store
-    from batchctl.worker import Ending, Setup, Worker
+    from batchctl.worker import Worker
+    from batchctl.workplan import Ending, Setup
 
 _TOLD = 5  # problems with messages that are told of at the end
 _STOPPED = 128  # a process ended by signal n reports 128 + n
@@ -49,7 +50,8 @@ class RunOptions:
 def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOptions) -> int:
     """Drain these batches (None: everything) with this config, show progress, answer. Returns the exit code."""
     from batchctl.service import Service
-    from batchctl.worker import Plan, Worker
+    from batchctl.worker import Worker
+    from batchctl.workplan import Plan
 
     begun = time.monotonic()
     service = Service.of(os.environ) if options.forever else Service()
@@ -94,7 +96,7 @@ def _is_service(service: Service) -> bool:
 
 def _reload(shared: Globals, store: Store, options: RunOptions) -> Setup | None:
     """The config as it is now; None where it is refused, and all goes on as before."""
-    from batchctl.worker import Setup
+    from batchctl.workplan import Setup
 
     before = shared.config()
     try:
@@ -134,7 +136,7 @@ def _log_problem(text: str) -> None:
 
 
 def _scope(config: Config, shared: Globals, batch_nos: list[int] | None, options: RunOptions) -> Scope:
-    from batchctl.worker import scope_of
+    from batchctl.workplan import scope_of
 
     if options.processor is not None and options.processor not in config.processors:
         names = ", ".join(sorted(config.processors)) or "none"
@@ -182,7 +184,7 @@ def _retries(definition: str) -> int:
 
 
 def _answer(shared: Globals, store: Store, worker: Worker, ending: Ending, scope: Scope, begun: float) -> int:
-    from batchctl.worker import Ending
+    from batchctl.workplan import Ending
 
     views, tally = shared.views(store), worker.tally
     named = scope.batch_nos is not None
@@ -210,7 +212,7 @@ def _answer(shared: Globals, store: Store, worker: Worker, ending: Ending, scope
 
 
 def _code(worker: Worker, ending: Ending, left: int, failed: int) -> int:
-    from batchctl.worker import Ending
+    from batchctl.workplan import Ending
 
     if ending is Ending.SIGNAL and worker.signal is not None:
         return _STOPPED + worker.signal

@@ -26,9 +26,9 @@ INTO = f"""
   sheet: {{{ECHO}, into: {{file: all.csv}}}}
 """
 ALWAYS = [
-    ("batchctl.worker:record", "before"),
-    ("batchctl.worker:record", "after"),
-    ("batchctl.worker:Worker._note", "before"),
+    ("batchctl.commits:record", "before"),
+    ("batchctl.commits:record", "after"),
+    ("batchctl.worker:note", "before"),
 ]
 POINTS = {
     "rows": [("batchctl.sinks.delivery:put", "after"), *ALWAYS],
@@ -51,8 +51,8 @@ FINISHED = ("batchctl.porter:filing.finish", "after")
 SETTLED = ("batchctl.porter:filing.settle", "after")
 FILES = {
     "moved": [
-        ("batchctl.worker:file_acts.intend", "after"),
-        ("batchctl.worker:Worker._note", "before"),
+        ("batchctl.commits:file_acts.intend", "after"),
+        ("batchctl.worker:note", "before"),
         PREPARED,
         FINISHED,
         SETTLED,
