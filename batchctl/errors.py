@@ -14,6 +14,7 @@ BatchctlError
     ├── StoreReadOnly
     ├── StoreFull
     ├── StoreCorrupt
+    ├── StoreGone             a store was here, and is not any more
     ├── StoreTooNew
     └── StoreTooOld
 """
@@ -100,6 +101,10 @@ class StoreFull(StoreError):
 
 class StoreCorrupt(StoreError):
     """The file is not a store, or it is damaged."""
+
+
+class StoreGone(StoreError):
+    """A store was here, and is not any more."""
 
 
 class StoreTooNew(StoreError):

@@ -23,6 +23,7 @@ class Monitor:
         self._ping = ping
         self._masker = masker
         self._warn = warn
+        self._told: set[str] = set()
 
     def began(self) -> None:
         if self._ping is not None and self._ping.start:
@@ -38,10 +39,16 @@ class Monitor:
         try:
             status = post(address(ping.url, suffix), text, ping.timeout)
         except OSError as error:
-            self._warn(f"check.ping: {host(ping.url)} cannot be reached ({error}); see that the address is right")
+            self._once(f"check.ping: {host(ping.url)} cannot be reached ({error}); see that the address is right")
             return
         if not 200 <= status < 300:
-            self._warn(f"check.ping: {host(ping.url)} answered {status}; see that the address is right")
+            self._once(f"check.ping: {host(ping.url)} answered {status}; see that the address is right")
+
+    def _once(self, warning: str) -> None:
+        """Begin and end of a check fail alike: one line is enough."""
+        if warning not in self._told:
+            self._told.add(warning)
+            self._warn(warning)
 
 
 def address(url: str, suffix: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from batchctl import console
 from batchctl.commands.common import Globals, globals_of
-from batchctl.errors import StoreError, StoreMissing
+from batchctl.errors import StoreError, StoreGone, StoreMissing
 
 if TYPE_CHECKING:
     from batchctl.checker import Outcome
@@ -59,6 +60,7 @@ def _outcome(shared: Globals, monitor: Monitor) -> Outcome:
     try:
         store = shared.open_store()
     except StoreMissing:
+        _refuse_gone(shared.target())
         monitor.began()
         return Outcome()
     checker = Checker(store, shared.config(), monitor, shared.organization)
@@ -73,6 +75,16 @@ def _outcome(shared: Globals, monitor: Monitor) -> Outcome:
             unfinished=outcome.processed,
         )
     return outcome
+
+
+def _refuse_gone(target: str) -> None:
+    """Raises StoreGone where a check has been at this store: silence would hide a disk that is not mounted."""
+    from batchctl.idle import NOTE
+
+    path = target.removeprefix("sqlite://")
+    if "://" not in path and Path(f"{path}.run", NOTE).exists():
+        hint = f"put it back (a backup?), or start with an empty one: rm -r {path}.run"
+        raise StoreGone(f"the store {path} is gone: what the last check left beside it is still there", hint=hint)
 
 
 def _answer(shared: Globals, outcome: Outcome, duration_ms: int) -> None:
