@@ -11,7 +11,7 @@ from functools import partial
 
 from batchctl import outlook
 from batchctl.claims import POLL, Claims
-from batchctl.commits import Commits, note
+from batchctl.commits import Commits, Stored, note
 from batchctl.config import Config
 from batchctl.contact import Contact
 from batchctl.guarding import Guard, tell_outages
@@ -29,7 +29,6 @@ from batchctl.sinks import Delivery, portions
 from batchctl.spool import Spool, is_stored
 from batchctl.store import Claimer, Store
 from batchctl.transitions.outages import Weighed
-from batchctl.transitions.recording import Settled
 from batchctl.workplan import Ending, Plan, Setup, Tally
 
 _GATHER = 0.025  # seconds that outcomes wait for company, so that a commit serves many
@@ -68,7 +67,6 @@ class Worker:
         self._files = ItemFiles(engine, self._contact, self._claimer, Spool(self._member.folder))
         self._orders = Orders(engine, self._contact)
         self._rounds = Rounds(engine, self._contact, self._member, self._hand)
-        self._weighed: Weighed | None = None
         self._next_beat = 0.0
         self._deadline = math.inf if plan.max_time is None else time.monotonic() + plan.max_time
 
@@ -180,30 +178,28 @@ class Worker:
         seen = self._engine.changed()  # before: a commit of others after it must not be missed
         stored, items = self._commits.commit(outcomes, self._setup.scope.adaptive, take)
         self.tally.claimed += len(items)
-        self._weighed = stored.weighed
         self._hand.recorded(stored.ended)
         for one in found:  # no step begins once we are to stop
             one.then(one.item.number in stored.kept and self.signal is None)
         note(stored, self.tally, self._plan.on_ended)
-        self._draw_conclusions(stored.ended, stored.recorded, outcomes.now)
+        self._draw_conclusions(stored, outcomes.now)
         if room:
             self._claims.found(len(items), room, seen)
         self._files.drop(one.item for one in stored.ended)
         self._files.drop(back or ())
         self._give(items)
 
-    def _draw_conclusions(self, ended: list[Ended], recorded: list[Settled], now: int) -> None:
+    def _draw_conclusions(self, stored: Stored, now: int) -> None:
         """Batches that reached their limit, processors that broke, outages: what was not started there goes back."""
-        if any(one.state is ItemState.FAILED for one in recorded):
+        if any(one.state is ItemState.FAILED for one in stored.recorded):
             self._orders.heed_limits(self._setup.scope.organization)
-        for name in {one.item.processor for one in ended if isinstance(one.outcome, Broken)}:
+        for name in {one.item.processor for one in stored.ended if isinstance(one.outcome, Broken)}:
             self._step([], claim=False, back=self._hand.withdraw(name))
             self._pool.retire(name)
-        self._heed_outages(now)
+        self._heed_outages(stored.weighed, now)
 
-    def _heed_outages(self, now: int) -> None:
+    def _heed_outages(self, weighed: Weighed | None, now: int) -> None:
         """Tell of outages that our last commit began or ended; what was not started of their processors goes back."""
-        weighed, self._weighed = self._weighed, None
         self._guard.learn(self._claimer.origins, now)
         if weighed is None:
             return
