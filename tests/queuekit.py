@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from batchctl import journal
 from batchctl.cli import run
 from batchctl.model import (
     AttemptOutcome,
@@ -145,6 +146,7 @@ class Program:
     def __call__(self, *args: object, code: int | None = 0) -> Answer:
         """Call `batchctl ARGS`; it must end with `code` (None: any)."""
         self.capture.readouterr()
+        journal.configure()  # as in a new process
         got = run([str(arg) for arg in args])
         out, err = self.capture.readouterr()
         assert code is None or got == code, f"exit {got}\n{out}\n{err}"

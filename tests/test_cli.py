@@ -271,7 +271,7 @@ def test_one_command_imports_only_itself(cli: Cli) -> None:
         check=True,
     ).stdout.splitlines()
     names: list[str] = json.loads(out[-2].replace("'", '"'))
-    assert {name.rpartition(".")[2] for name in names} == {"common", "registry", "list"}
+    assert {name.rpartition(".")[2] for name in names} == {"common", "registry", "list", "alert_lines"}
     assert out[-1] == "[]"
 
 

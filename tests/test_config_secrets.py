@@ -78,7 +78,7 @@ def test_a_wrong_value_from_outside_is_not_told(folder: Folder) -> None:
         """
     with pytest.raises(ConfigError) as caught:
         folder.load(text, L="hunter2", N="0")
-    assert len(caught.value.details) == 9
+    assert len(caught.value.details) == 8
     assert "hunter2" not in str(caught.value.details)
     assert "what `${…}` gave does not fit" in str(caught.value.details)
 
