@@ -7,7 +7,6 @@ check's business. Imports as little as it can.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batchctl import __version__, locate
+from batchctl.engines import presence
 
 NOTE = "check.json"
 NOTHING = "Nothing was due"
@@ -172,18 +172,7 @@ def _all_well(folder: Path, workers: Sequence[tuple[Any, ...]]) -> bool:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() if workers else ""
     awake = time.monotonic_ns() // 1_000_000
     for worker_id, boot_id, seen, lease in workers:
-        if boot_id != boot or awake - seen > lease or not _held(folder / f"{worker_id}.lock"):
+        if boot_id != boot or awake - seen > lease or not presence.alive(folder, worker_id):
             return False
     known = _OWN_LOCKS | {row[0] for row in workers}
     return all(path.suffix != ".lock" or path.stem in known for path in folder.iterdir())
-
-
-def _held(path: Path) -> bool:
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False

@@ -5,10 +5,8 @@ Nothing unfinished and nothing without a rule is ever deleted. What is interrupt
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +15,7 @@ from batchctl.config import Config
 from batchctl.engines.again import again
 from batchctl.engines.base import Engine
 from batchctl.store import Store
+from batchctl.transitions.common import presence
 from batchctl.transitions.counting import add_up_old
 from batchctl.transitions.deleting import delete_batch
 
@@ -104,7 +103,7 @@ def _delete(
     engine: Engine, kept: Mapping[str, float], org: str | None, deadline: float | None, *, sparing: bool
 ) -> Cleaned:
     batches = items = 0
-    with _presence(engine) as token:
+    with presence(engine) as token:
         for no in _half_deleted(engine, token, org):
             items += delete_batch(engine, no, deadline=deadline, sparing=sparing)
         for row in expired(engine, kept, org):
@@ -143,17 +142,6 @@ def _half_deleted(engine: Engine, token: str, org: str | None) -> list[int]:
     with engine.write() as tx:
         mine = [(no, {"no": no, "loader": token, "gone": gone}) for no, gone in rows]
         return [no for no, params in mine if tx.run("take_cleanup_over", params)]
-
-
-@contextmanager
-def _presence(engine: Engine) -> Iterator[str]:
-    """A token; while it lasts, recovery leaves the deletion to us."""
-    token = "l" + secrets.token_hex(8)
-    presence = engine.presence(token)
-    try:
-        yield token
-    finally:
-        presence.leave()
 
 
 @again

@@ -73,8 +73,11 @@ def a_retry_is_due(program: Program, folder: Path) -> None:  # noqa: ARG001
 
 
 def a_schedule_opens(program: Program, folder: Path) -> None:  # noqa: ARG001
-    program.queue.add(1, not_before=program.queue.store.engine.now() + 40)
-    time.sleep(0.05)
+    clock = program.queue.store.engine.now
+    opens = clock() + 40
+    program.queue.add(1, not_before=opens)
+    while clock() < opens:
+        time.sleep(0.005)
 
 
 def a_worker_died(program: Program, folder: Path) -> None:  # noqa: ARG001

@@ -7,6 +7,7 @@ from typing import Any
 
 from batchctl.config.structs import Into
 from batchctl.engines.tables import Misfit
+from batchctl.intake.records import kind_of
 from batchctl.model import Item
 from batchctl.template import Template, TemplateError, scope
 
@@ -48,7 +49,7 @@ class Rows:
     @staticmethod
     def _row(found: Any, added: Row) -> Row:
         if not isinstance(found, Mapping):
-            raise Misfit(f"a row is an object with named fields, not {_called(found)}")
+            raise Misfit(f"a row is an object with named fields, not {kind_of(found)}")
         return {**found, **added}
 
     def _with_keys(self, item: Item, rows: Sequence[Row]) -> list[Row]:
@@ -64,17 +65,3 @@ class Rows:
                 values = ", ".join(f"{column} {row[column]!r}" for column in pk)
                 raise Misfit(f"two of its rows differ, but have the same primary key: {values}")
         return list(seen.values())
-
-
-def _called(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a text"
-        case _:
-            return "a list"

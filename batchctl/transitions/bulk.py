@@ -7,11 +7,9 @@ replaced or taken over stops there.
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -21,7 +19,7 @@ from batchctl.engines.base import Engine, Row, Tx
 from batchctl.errors import UsageError
 from batchctl.model import ItemState
 from batchctl.transitions import file_acts, lanes, limits, steps
-from batchctl.transitions.common import event, open_group, wake
+from batchctl.transitions.common import event, open_group, presence, wake
 from batchctl.transitions.recording import change_counts, count_final
 
 _CHUNK = 2_000
@@ -67,20 +65,9 @@ class _Act:
         change_counts(tx, self.batch_no, Counter(), self.engine.now())
 
 
-@contextmanager
-def _presence(engine: Engine) -> Iterator[str]:
-    """A token; while it lasts, recovery leaves the bulk act to us."""
-    token = "l" + secrets.token_hex(8)
-    presence = engine.presence(token)
-    try:
-        yield token
-    finally:
-        presence.leave()
-
-
 def cancel_batch(engine: Engine, batch_no: int, actor: str | None) -> int:
     """End all that waits and tell what runs. Returns how many items ended at once; 0 where the batch was finished."""
-    with _presence(engine) as token:
+    with presence(engine) as token:
         act = _Act(engine, batch_no, "cancel", token)
         return _cancel_rest(act) if _begin_cancel(act, actor) else 0
 
@@ -217,7 +204,7 @@ def retry(
     _finish(engine, left)
     if not _any(engine, batch_no, plan):
         return 0
-    with _presence(engine) as token:
+    with presence(engine) as token:
         act = _Act(engine, batch_no, "retry", token)
         _begin_retry(act, plan)
         return _retry_rest(act, plan)
@@ -324,7 +311,7 @@ def carry_on(engine: Engine, seconds: float, org: str | None = None) -> bool:
     with engine.read() as tx:
         left = [row for row in tx.all("bulk_left", {"org": org}) if row[2] == limits.STOPPED]
     for batch_no, kind, _ in left:
-        with _presence(engine) as token:
+        with presence(engine) as token:
             act = _Act(engine, batch_no, kind, token)
             if _take_over(act, limits.STOPPED) is not None and not _cancel_until(act, deadline):
                 return True
@@ -352,7 +339,7 @@ def _finish(engine: Engine, left: list[Row]) -> int:
     for batch_no, kind, gone in left:
         if engine.alive(gone):
             continue
-        with _presence(engine) as token:
+        with presence(engine) as token:
             act = _Act(engine, batch_no, kind, token)
             row = _take_over(act, gone)
             if row is not None:

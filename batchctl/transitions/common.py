@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from batchctl.engines.base import Tx
+from batchctl.engines.base import Engine, Tx
 
 # Groups and turns are changed under `lock_turns`, after everything else that a transaction may wait for.
 
@@ -68,3 +70,14 @@ def event(
             "detail": json.dumps(detail) if detail else None,
         },
     )
+
+
+@contextmanager
+def presence(engine: Engine) -> Iterator[str]:
+    """A token for something that takes several commits; while it lasts, recovery leaves that to us."""
+    token = "l" + secrets.token_hex(8)
+    mark = engine.presence(token)
+    try:
+        yield token
+    finally:
+        mark.leave()
