@@ -11,11 +11,11 @@ from batchctl.contact import Contact
 from batchctl.engines.base import Engine, Tx
 from batchctl.errors import StoreFull, StoreLocked
 from batchctl.guarding import Guard, observed
-from batchctl.inhand import Ended, Keeping
 from batchctl.journal import INFO, enabled, log
 from batchctl.model import Broken, Item
 from batchctl.pool import ProcessorPool
 from batchctl.recorder import give_back, settle
+from batchctl.running import Ended, Keeping
 from batchctl.sinks import Delivery, Parcel
 from batchctl.transitions import file_acts, steps
 from batchctl.transitions.adapting import adapt

@@ -9,9 +9,9 @@ from batchctl.adaptive import Seen
 from batchctl.config import ProcessorConfig
 from batchctl.config.structs import HttpSpec, PlannedSpec
 from batchctl.guard import Origin
-from batchctl.inhand import Ended
 from batchctl.journal import NOTICE, log
 from batchctl.model import Completed, Down, Failed, Item, ItemError, Outcome
+from batchctl.running import Ended
 from batchctl.transitions.outages import ANY, Kind, Sign, Weighed
 from batchctl.transitions.recording import Settled
 

@@ -10,132 +10,18 @@ from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 
-import msgspec
-
 from batchctl.alarm import Alarm
 from batchctl.errors import BatchctlError
 from batchctl.inflight import InFlight
-from batchctl.model import Broken, Item, ItemError, Kept, Outcome, StepTry
+from batchctl.model import Broken, Item, ItemError, Outcome
 from batchctl.processors.base import Processor
+from batchctl.running import Ended, Keeping, Running, wall_clock
 
-_LOG_LIMIT = 262_144
 _LOOKAHEAD_SECONDS = 0.1
 _FEW = 100  # outcomes that make a commit worth its while
 _RATE_WINDOW = 1.0  # seconds
 _SHORTEST_WINDOW = 0.01  # seconds
 _LOOKAHEAD_MOST = 2_000
-
-
-def _wall_clock() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """An item's end. `started_at` is None where it was never touched; `log` is what was not flushed yet; `step` is
-    where it ended, `kept` what that step leaves behind, `answers` the receivers of the steps before it."""
-
-    item: Item
-    outcome: Outcome
-    started_at: int | None
-    ended_at: int
-    log: str
-    step: StepTry | None = None
-    kept: Kept | None = None
-    answers: tuple[str, ...] = ()
-
-
-class Keeping(msgspec.Struct, frozen=True):
-    """A step's result that is to be stored before the item goes on."""
-
-    item: Item
-    kept: Kept
-    then: Callable[[bool], None]
-
-
-class Running:
-    """The Context of one item: notes when it started, its progress and its log until the worker collects them. `clock`
-    tells what is stored; this host's own may differ."""
-
-    __slots__ = (
-        "_answers",
-        "_clock",
-        "_keep",
-        "_log",
-        "_marks",
-        "_slot",
-        "item",
-        "kept",
-        "news",
-        "processor",
-        "started_at",
-        "step",
-    )
-
-    def __init__(
-        self,
-        item: Item,
-        processor: Processor,
-        marks: InFlight,
-        keep: Callable[[Keeping], None],
-        clock: Callable[[], int],
-    ) -> None:
-        self.item = item
-        self.processor = processor
-        self.started_at: int | None = None
-        self.news: float | None = None
-        self.step: StepTry | None = None
-        self.kept: Kept | None = None
-        self._answers: dict[str, None] = {}
-        self._keep = keep
-        self._clock = clock
-        self._marks = marks
-        self._slot: int | None = None
-        self._log: list[str] = []
-
-    def started(self, at_ms: int | None = None) -> None:
-        here = _wall_clock()
-        now = here if at_ms is None else at_ms
-        if self.started_at is None:  # a later step does not begin it anew
-            self.started_at = now + self._clock() - here
-        if at_ms is None and self._slot is None:
-            self._slot = self._marks.take()
-            self._marks.mark(self._slot, self.item.number, self.item.claim_no, now)
-
-    def progress(self, percent: float) -> None:
-        self.news = min(100.0, max(0.0, float(percent)))
-
-    def log(self, text: str) -> None:
-        self._log.append(text)
-
-    def at_step(self, step: StepTry) -> None:
-        self.step = step
-
-    def answered(self, origin: str) -> None:
-        self._answers[origin] = None
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        return tuple(self._answers)
-
-    def keep(self, kept: Kept, then: Callable[[bool], None] | None) -> None:
-        self.release()  # what comes now is the worker's own doing
-        if then is None:
-            self.kept = kept
-        else:
-            self._keep(Keeping(self.item, kept, then))
-
-    def take_log(self) -> str:
-        """What was logged since the last call."""
-        if not self._log:
-            return ""
-        parts, self._log = self._log, []
-        return "".join(parts)[-_LOG_LIMIT:]
-
-    def release(self) -> None:
-        """The item has ended: a death of the worker is no longer its fault."""
-        if self._slot is not None:
-            self._marks.give(self._slot)
-            self._slot = None
 
 
 class InHand:
@@ -150,7 +36,7 @@ class InHand:
         clock: Callable[[], int] | None = None,
     ) -> None:
         self.width = width
-        self._clock = clock or _wall_clock
+        self._clock = clock or wall_clock
         self._marks = marks
         self._processor_of = processor_of
         self._ready: deque[Item] = deque()

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from batchctl.inhand import Ended
 from batchctl.model import (
     AttemptOutcome,
     Broken,
@@ -21,6 +20,7 @@ from batchctl.model import (
     Outcome,
 )
 from batchctl.retry import Policy, decide
+from batchctl.running import Ended
 from batchctl.transitions.recording import Settled
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode

@@ -15,7 +15,7 @@ from batchctl.commits import Commits, Stored, note
 from batchctl.config import Config
 from batchctl.contact import Contact
 from batchctl.guarding import Guard, tell_outages
-from batchctl.inhand import Ended, InHand
+from batchctl.inhand import InHand
 from batchctl.interpreter import many_small_things
 from batchctl.item_files import ItemFiles, places_of
 from batchctl.journal import NOTICE, log
@@ -24,6 +24,7 @@ from batchctl.model import Broken, Item, ItemState
 from batchctl.orders import Orders
 from batchctl.pool import ProcessorPool
 from batchctl.rounds import Rounds, too_little_space
+from batchctl.running import Ended
 from batchctl.signals import Signals
 from batchctl.sinks import Delivery, portions
 from batchctl.spool import Spool, is_stored

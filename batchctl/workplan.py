@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from batchctl.config import Config
-from batchctl.inhand import Ended
 from batchctl.model import ItemState
+from batchctl.running import Ended
 from batchctl.service import Service
 from batchctl.store import Scope
 from batchctl.transitions.recording import Settled

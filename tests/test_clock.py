@@ -10,7 +10,7 @@ import pytest
 from queuekit import Program, program_in
 
 from batchctl.config import Config, load
-from batchctl.inhand import Ended
+from batchctl.running import Ended
 from batchctl.worker import Worker
 from batchctl.workplan import Ending, Plan, scope_of
 

@@ -54,6 +54,7 @@ LAYERS = {
         "signals",
         "pool",
         "inhand",
+        "running",
         "interpreter",
         "membership",
         "notify",

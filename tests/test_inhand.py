@@ -12,9 +12,10 @@ from processor_kit import item
 
 from batchctl.errors import ConfigError
 from batchctl.inflight import InFlight
-from batchctl.inhand import Ended, InHand
+from batchctl.inhand import InHand
 from batchctl.model import Broken, Cancelled, Completed, Item, Outcome
 from batchctl.processors.base import Context, Done
+from batchctl.running import Ended
 
 
 @dataclass

@@ -16,10 +16,10 @@ from batchctl.errors import BatchctlError, InvalidInput
 
 if TYPE_CHECKING:
     from batchctl.config import Config
-    from batchctl.inhand import Ended
     from batchctl.model import Failed
     from batchctl.notify import Courier
     from batchctl.porter import Porter
+    from batchctl.running import Ended
     from batchctl.service import Service
     from batchctl.store import Scope, Store
     from batchctl.worker import Worker

@@ -21,11 +21,11 @@ from batchctl.config.structs import Into
 from batchctl.engines.base import Engine, Tx
 from batchctl.engines.sqlite_file import SqliteFile
 from batchctl.engines.tables import Busy, Misfit, Target, Unusable, put
-from batchctl.inhand import Ended
 from batchctl.journal import WARNING, log
 from batchctl.masking import Masker
 from batchctl.model import Broken, Completed, Failed, Item, ItemError, Outcome
 from batchctl.reserved import is_reserved
+from batchctl.running import Ended
 from batchctl.sinks.lines import Lines
 from batchctl.sinks.rows import Rows
 from batchctl.transitions import sinks
