@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from batchctl import filing
+from batchctl.background import Background
 from batchctl.engines.again import again
 from batchctl.engines.base import Engine, Tx
-from batchctl.errors import BatchctlError
 from batchctl.filing import ElsewhereError, Left, Ready
 from batchctl.intake.names import is_utf8, readable
 from batchctl.journal import WARNING, log
@@ -28,9 +27,8 @@ from batchctl.transitions.file_acts import FileAct
 _PAGE = 200
 _TOGETHER = 20  # files in one transaction: it holds up everybody else
 _LOOK = 0.5  # seconds between looks
-_PAUSE = 15.0  # seconds after the store could not be used
 _BACKOFF = Backoff(base=60.0, factor=2.0, max=3600.0, jitter=0.1)
-_LAST_WORDS = 60.0  # seconds for what is still to be done when nothing more shall be begun
+_LAST_WORDS = 60.0  # seconds for what is still to be done at the end
 
 
 @dataclass(slots=True)
@@ -164,41 +162,19 @@ class Porter:
     def __init__(self, open_store: Callable[[], Store], org: str | None = None) -> None:
         self._org = org
         self.total = Carried()
-        self._open_store = open_store
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="porter", daemon=True)
+        self._background = Background("porter", open_store, self._look, every=_LOOK)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._background.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join(_LAST_WORDS)
+        self._background.end(once_more=True, patience=_LAST_WORDS)
 
-    def _work(self) -> None:
-        store: Store | None = None
-        try:
-            while True:
-                last = self._stop.wait(_LOOK)
-                store = self._pass(store)
-                if last:
-                    return
-        finally:
-            if store is not None:
-                store.close()
-
-    def _pass(self, store: Store | None) -> Store | None:
-        """A store that cannot be used is the worker's to tell about."""
-        try:
-            store = store or self._open_store()
-            came = carry(store.engine, org=self._org)
-        except (BatchctlError, OSError):
-            self._stop.wait(_PAUSE)
-            return store
+    def _look(self, connection: Callable[[], Store]) -> None:
+        came = carry(connection().engine, org=self._org)
         for text in (*came.problems, *came.kept):
             log(WARNING, "file", problem=text)
         self.total += came
-        return store

@@ -41,6 +41,7 @@ LAYERS = {
     "store": {"store", "transitions", "views"},
     "acts": {
         "alarm",
+        "background",
         "contact",
         "guarding",
         "spool",
