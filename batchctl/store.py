@@ -13,8 +13,9 @@ from batchctl.model import NewBatch, Priority
 from batchctl.transitions import bulk, control
 from batchctl.transitions.claiming import Claimer, Scope
 from batchctl.transitions.control import EVERYTHING, UNSET, _Unset
-from batchctl.transitions.loading import CHUNK, Duplicate, Loaded, Loading
+from batchctl.transitions.loading import CHUNK, Loaded, Loading
 from batchctl.transitions.quotas import refuse_over_quota
+from batchctl.transitions.twins import Duplicate
 
 __all__ = ["CHUNK", "EVERYTHING", "UNSET", "Claimer", "Duplicate", "Loaded", "Loading", "Scope", "Store"]
 
