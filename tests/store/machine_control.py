@@ -16,7 +16,8 @@ from batchctl.store import EVERYTHING
 from batchctl.transitions import bulk, loading, recovering
 from batchctl.transitions.processors import break_processor, mend_changed
 from store import kit
-from store.machine_work import GATES, MAX_CRASHES, PROCESSORS, WORKERS, Healthy, PowerCut, WorkMachine
+from store.machine_store import WORKERS
+from store.machine_work import GATES, MAX_CRASHES, PROCESSORS, Healthy, PowerCut, WorkMachine
 from store.reference import Batch, Task
 
 

@@ -1,27 +1,22 @@
-"""The stateful test's store, reference and clock, and the rules of ordinary work: enqueue, claim, answer, drain."""
+"""The stateful test's reference, and the rules of ordinary work: enqueue, claim, answer, drain."""
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import ExitStack
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
-import pytest
-from databases import ENGINES
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 
 from batchctl.model import AttemptOutcome, Incoming, Item, ItemError, ItemState
 from batchctl.store import EVERYTHING, Scope
 from batchctl.transitions import bulk, deleting, recovering
 from batchctl.transitions.recording import Settled
 from store import kit
+from store.machine_store import WORKERS, StoreMachine
 from store.reference import Batch, Reference, Task
 
 PROCESSORS = ("p", "q")
-WORKERS = ("w1", "w2")
 MAX_CRASHES = 2
 ORGANIZATIONS = st.sampled_from([None, "a", "b"])
 PRIORITIES = st.sampled_from([kit.HIGH, kit.NORMAL, kit.NORMAL, kit.LOW])
@@ -53,42 +48,22 @@ class Healthy:
     fingerprint = "mended"
 
 
-class WorkMachine(RuleBasedStateMachine):
-    """One store in a real database, two workers, a clock, and the reference. A subclass names its `kind`."""
-
-    kind: str
+class WorkMachine(StoreMachine):
+    """One store in a real database, two workers, a clock, and the reference."""
 
     @initialize()
     def open(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.kept = ExitStack()
-        database = self.kept.enter_context(ENGINES[self.kind](Path(self.folder.name)))
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setenv("XDG_STATE_HOME", self.folder.name)
-        self.store = database.open()
+        self.begin(kit.scope(*PROCESSORS))
         self.engine = self.store.engine
-        self.clock = kit.Clock()
-        self.engine.now = self.clock  # type: ignore[method-assign]
         for module in (bulk, recovering):
             self.patch.setattr(module, "_CHUNK", 2)
         for bound in ("_LEAST", "_FIRST", "_MOST"):
             self.patch.setattr(deleting, bound, 2)
-        self.eyes = self.kept.enter_context(database.eyes())
         self.reference = Reference()
-        self.workers = {name: kit.Worker(self.store, name, kit.scope(*PROCESSORS)) for name in WORKERS}
-        self.hands: dict[str, dict[int, Item]] = {name: {} for name in WORKERS}
         self.lost: list[tuple[str, Item]] = []
         self.claims: dict[int, int] = {}
-        self.serial = 0
         for processor, organization in (("p", None), ("q", None), ("p", "a")):
             self.enqueue(9, processor, organization, kit.NORMAL)
-
-    def teardown(self) -> None:
-        if hasattr(self, "store"):
-            self.patch.undo()
-            self.store.close()
-            self.kept.close()
-            self.folder.cleanup()
 
     def now(self) -> int:
         return self.clock.ms

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-import pytest
-from databases import ENGINES
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from batchctl.model import Item
 from batchctl.transitions import bulk, lanes, recovering
 from store import kit
 from store.lanekit import PACED, Definition, Rules, adopt, laned
+from store.machine_store import WORKERS, StoreMachine, thorough
 
-WORKERS = ("w1", "w2")
 ROWS = (
     "SELECT i.id, i.lane, i.organization, i.state, i.waiting_for, i.suspect, b.priority, b.no,"
     " g.gate IS NULL AND g.batch_no IS NOT NULL, l.held_by FROM items i JOIN batches b ON b.no = i.batch_no"
@@ -37,39 +29,23 @@ class Row:
         self.order = (priority, no, self.id)
 
 
-class LaneMachine(RuleBasedStateMachine):
-    """One store, two workers, a clock. A subclass names its `kind`."""
-
-    kind: str
+class LaneMachine(StoreMachine):
+    """One store, two workers, a clock."""
 
     @initialize()
     def open(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.kept = ExitStack()
-        database = self.kept.enter_context(ENGINES[self.kind](Path(self.folder.name)))
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setenv("XDG_STATE_HOME", self.folder.name)
-        self.store = database.open()
-        self.clock = kit.Clock()
-        self.store.engine.now = self.clock  # type: ignore[method-assign]
+        self.begin(PACED)
         for module, name in ((bulk, "_CHUNK"), (recovering, "_CHUNK"), (lanes, "_AT_ONCE")):
             self.patch.setattr(module, name, 2)
         self.patch.setattr(lanes, "_ROUND", 60.0)
-        self.eyes = self.kept.enter_context(database.eyes())
-        self.workers = {name: kit.Worker(self.store, name, PACED) for name in WORKERS}
-        self.hands: dict[str, dict[int, Item]] = {name: {} for name in WORKERS}
         self.batches: list[int] = []
-        self.limit, self.hold, self.serial = 1, False, 0
+        self.limit, self.hold = 1, False
         self.enqueue("AABAC", kit.NORMAL, None, None)
 
     def teardown(self) -> None:
-        if not hasattr(self, "store"):
-            return
-        self.everything_can_end()
-        self.patch.undo()
-        self.store.close()
-        self.kept.close()
-        self.folder.cleanup()
+        if hasattr(self, "store"):
+            self.everything_can_end()
+        super().teardown()
 
     def rows(self) -> list[Row]:
         return [Row(row) for row in self.eyes(ROWS)]
@@ -225,13 +201,6 @@ class PostgresLanes(LaneMachine):
     kind = "postgres"
 
 
-SETTINGS = settings(
-    max_examples=int(os.environ.get("BATCHCTL_TEST_EXAMPLES", "40")),
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=False,
-    suppress_health_check=list(HealthCheck),
-)
 TestSqliteLanes = SqliteLanes.TestCase
 TestPostgresLanes = PostgresLanes.TestCase
-TestSqliteLanes.settings = TestPostgresLanes.settings = SETTINGS
+TestSqliteLanes.settings = TestPostgresLanes.settings = thorough(40)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 
-from hypothesis import HealthCheck, settings
 from hypothesis.stateful import invariant
 
 from store.machine_control import ControlMachine
+from store.machine_store import thorough
 
 
 class QueueMachine(ControlMachine):
@@ -87,13 +86,6 @@ class PostgresQueue(QueueMachine):
     kind = "postgres"
 
 
-SETTINGS = settings(
-    max_examples=int(os.environ.get("BATCHCTL_TEST_EXAMPLES", "60")),
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=False,
-    suppress_health_check=list(HealthCheck),
-)
 TestSqliteQueue = SqliteQueue.TestCase
 TestPostgresQueue = PostgresQueue.TestCase
-TestSqliteQueue.settings = TestPostgresQueue.settings = SETTINGS
+TestSqliteQueue.settings = TestPostgresQueue.settings = thorough(60)
