@@ -89,7 +89,7 @@ class Claims:
     def facts(self) -> tuple[outlook.Facts, bool]:
         """(how things stand, whether there is something to claim after all)"""
         with self._engine.read() as tx:
-            elsewhere, passed = self._claimer.elsewhere(tx)
+            elsewhere, passed = self._claimer.whereabouts.elsewhere(tx)
             return replace(outlook.facts(tx, self._engine.now()), elsewhere=elsewhere), passed
 
     def patience(self, most: int | None) -> float:

@@ -45,17 +45,17 @@ class ItemFiles:
 
     def _pass_over(self, items: list[Item]) -> None:
         with self._engine.read() as tx:
-            self._claimer.leave_alone(tx, items)
+            self._claimer.whereabouts.leave_alone(tx, items)
 
     def move(self, places: Places) -> None:
         """From now on what these say is here."""
-        self._claimer.places = places
+        self._claimer.whereabouts.places = places
         self._claimer.forget()
         self._contact.keep(self._look)
 
     def look(self) -> None:
         """Files and folders come and go."""
-        if self._claimer.places.judging:
+        if self._claimer.whereabouts.places.judging:
             self._contact.keep(self._look)
 
     def _look(self) -> None:

@@ -8,7 +8,7 @@ from enum import Enum
 
 from batchctl.engines.base import Row, Tx
 from batchctl.transitions import pacing
-from batchctl.transitions.claiming import Scope
+from batchctl.transitions.scope import Scope
 
 _LATE = 1_000  # ms
 _SLOW = 10_000  # ms between two starts for which one who only does what is due now waits

@@ -11,10 +11,11 @@ from batchctl.engines.base import Engine
 from batchctl.errors import StoreMissing, UsageError
 from batchctl.model import NewBatch, Priority
 from batchctl.transitions import bulk, control
-from batchctl.transitions.claiming import Claimer, Scope
+from batchctl.transitions.claiming import Claimer
 from batchctl.transitions.control import EVERYTHING, UNSET, _Unset
 from batchctl.transitions.loading import CHUNK, Loaded, Loading
 from batchctl.transitions.quotas import refuse_over_quota
+from batchctl.transitions.scope import Scope
 from batchctl.transitions.twins import Duplicate
 
 __all__ = ["CHUNK", "EVERYTHING", "UNSET", "Claimer", "Duplicate", "Loaded", "Loading", "Scope", "Store"]

@@ -30,6 +30,7 @@ from batchctl.sinks import Delivery, portions
 from batchctl.spool import Spool, is_stored
 from batchctl.store import Claimer, Store
 from batchctl.transitions.outages import Weighed
+from batchctl.transitions.whereabouts import Whereabouts
 from batchctl.workplan import Ending, Plan, Setup, Tally
 
 _GATHER = 0.025  # seconds that outcomes wait for company, so that a commit serves many
@@ -59,7 +60,7 @@ class Worker:
             hurried=self._hurried,
             waiting=plan.service.alive,
         )
-        self._claimer = Claimer(engine, self._member.id, places_of(engine, roots))
+        self._claimer = Claimer(engine, self._member.id, Whereabouts(places_of(engine, roots)))
         self._claims = Claims(engine, self._claimer, self._hand)
         self._delivery = Delivery(engine, self._member.id, self._pool)
         self._commits = Commits(
@@ -210,7 +211,7 @@ class Worker:
 
     def _give(self, items: list[Item]) -> None:
         """Hand them out, but for those whose files are on other hosts."""
-        here, away = self._claimer.sort_out(items)
+        here, away = self._claimer.whereabouts.sort_out(items)
         if any(is_stored(item) for item in here):
             self._give_stored(here)
         else:

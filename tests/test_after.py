@@ -14,7 +14,7 @@ from queuekit import Program
 from batchctl import filing
 from batchctl.filing import Left, finish, prepare
 from batchctl.intake.hashing import Unreadable, examine
-from batchctl.transitions.claiming import file_ref
+from batchctl.transitions.file_facts import file_ref
 
 # Fails for good where the file says so.
 LOOK = """command: [sh, -c, 'grep -q bad "$0" && exit 65; cat "$0"', "{{ path }}"]"""

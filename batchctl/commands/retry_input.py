@@ -120,7 +120,7 @@ def _lanes(shared: Globals, store: Store, nos: Sequence[int]) -> list[LaneConfig
 def reread_files(store: Store, targets: Targets, states: Sequence[str]) -> dict[int, str]:
     """Item → facts (JSON text) of its file as it is now. Raises InvalidInput with every file that can't be read."""
     from batchctl.intake.hashing import Unreadable, examine
-    from batchctl.transitions.claiming import file_ref
+    from batchctl.transitions.file_facts import file_ref
 
     wrong: list[str] = []
     found: dict[int, str] = {}

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from batchctl.errors import InvalidInput
-from batchctl.transitions.claiming import file_ref
+from batchctl.transitions.file_facts import file_ref
 
 LIMIT = 10_000_000  # bytes a file
 MOST = 500_000_000  # more than that fits into no row

@@ -13,7 +13,7 @@ from batchctl.config.structs import CommandSpec, HttpSpec, ProcessorConfig, Pyth
 from batchctl.intake import placeholders
 from batchctl.model import BatchRef, Incoming, Item, NewBatch
 from batchctl.template import Template, scope, to_text
-from batchctl.transitions.claiming import file_ref
+from batchctl.transitions.file_facts import file_ref
 
 _LONGEST = 4_000  # characters of a body that are shown
 

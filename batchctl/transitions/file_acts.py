@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from batchctl import hosts
 from batchctl.engines.base import Engine, Tx
 from batchctl.model import FileRef
-from batchctl.transitions.claiming import file_ref
 from batchctl.transitions.common import event
+from batchctl.transitions.file_facts import file_ref
 
 
 @dataclass(frozen=True, slots=True)

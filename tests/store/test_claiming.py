@@ -8,7 +8,7 @@ import pytest
 
 from batchctl.model import Item
 from batchctl.store import Store
-from batchctl.transitions import claiming
+from batchctl.transitions import promoting
 from store import kit
 from store.kit import Clock, Worker, keys, load, numbers
 
@@ -212,7 +212,7 @@ def test_an_organization_that_was_empty_for_long_is_found_again(store: Store, wo
 def test_more_schedules_than_one_claim_opens_are_all_opened(
     store: Store, worker: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claiming, "_DUE", 3)
+    monkeypatch.setattr(promoting, "_DUE", 3)
     load(store, 8, options={"split": 1}, not_before=clock.ms + 1_000)
     clock.advance(1_000)
     assert [len(worker.claim(10)) for _ in range(4)] == [3, 3, 2, 0]

@@ -28,14 +28,14 @@ def _file(n: int, path: str) -> Incoming:
 
 def on(store: Store, name: str, places: Places) -> Worker:
     worker = Worker(store, name, scope("p"))
-    worker.claimer.places = places.seen()
+    worker.claimer.whereabouts.places = places.seen()
     return worker
 
 
 def take(worker: Worker, limit: int = 3) -> list[str]:
     """The keys that it claims for itself, as a worker does it."""
     while True:
-        here, away = worker.claimer.sort_out(worker.claim(limit))
+        here, away = worker.claimer.whereabouts.sort_out(worker.claim(limit))
         leave(worker, away)
         if here or not away:
             return [item.key for item in here]
@@ -45,7 +45,7 @@ def leave(worker: Worker, away: list[Item]) -> None:
     if away:
         worker.give_back(*away)
         with worker.store.engine.read() as tx:
-            worker.claimer.leave_alone(tx, away)
+            worker.claimer.whereabouts.leave_alone(tx, away)
 
 
 def look_around(worker: Worker) -> None:
@@ -71,7 +71,7 @@ def test_a_batch_of_another_host_is_left_alone(store: Store, tmp_path: Path) -> 
     assert take(worker) == []
     assert not worker.claimer.contended
     with store.engine.read() as tx:
-        assert worker.claimer.elsewhere(tx) == ({foreign: None}, False)
+        assert worker.claimer.whereabouts.elsewhere(tx) == ({foreign: None}, False)
         assert [row[0] for row in tx.all("outlook_unfinished") if row[6]] == [own]
     other = on(store, "w2", Places("two", ("/",)))
     assert take(other) == ["/nowhere/1", "/nowhere/2"]
@@ -95,7 +95,7 @@ def test_in_a_mixed_batch_each_takes_its_own(store: Store, tmp_path: Path) -> No
     second = on(store, "w2", Places("two", (str(tmp_path / "b"),)))
     assert drained(second) == b
     with store.engine.read() as tx:
-        assert second.claimer.elsewhere(tx) == ({no: 20}, False)
+        assert second.claimer.whereabouts.elsewhere(tx) == ({no: 20}, False)
     assert drained(first) == a
 
 
@@ -115,13 +115,13 @@ def test_what_comes_back_before_the_others_files_is_found_again(store: Store, tm
     enqueue(store, [f"{tmp_path}/a/1", f"{tmp_path}/b/1"])
     worker = on(store, "w1", Places("one", (str(tmp_path / "a"),)))
     items = worker.claim(3)
-    here, away = worker.claimer.sort_out(items)
+    here, away = worker.claimer.whereabouts.sort_out(items)
     leave(worker, away)
     assert len(here) == 1
     assert take(worker) == []
     worker.give_back(*here)
     with store.engine.read() as tx:
-        assert worker.claimer.elsewhere(tx) == ({}, True)
+        assert worker.claimer.whereabouts.elsewhere(tx) == ({}, True)
     assert take(worker) == [f"{tmp_path}/a/1"]
 
 
@@ -160,7 +160,7 @@ def test_a_suspect_whose_file_is_not_here_is_left_alone(store: Store, tmp_path: 
     worker = on(store, "w1", Places("one", (str(tmp_path / "b"),)))
     item = worker.claim_suspect()
     assert item
-    here, away = worker.claimer.sort_out([item])
+    here, away = worker.claimer.whereabouts.sort_out([item])
     assert (len(here), len(away)) == (0, 1)
     leave(worker, away)
     second = worker.claim_suspect()
