@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -158,10 +157,8 @@ def test_a_disk_with_too_little_room(cli: Cli) -> None:
 
 def test_too_few_open_files(cli: Cli) -> None:
     cli.config(CONFIG.replace("min_free: 0", "min_free: 0, concurrency: 300"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     script = f"ulimit -n 256; exec {sys.executable} -m batchctl doctor"
     done = subprocess.run(["sh", "-c", script], cwd=cli.folder, env=cli.environment(), capture_output=True, text=True)
-    assert (soft, hard) == resource.getrlimit(resource.RLIMIT_NOFILE)
     assert "problem  open files: 300 items at once may need 3064 open files, and 256 are allowed" in done.stdout
 
 

@@ -108,6 +108,8 @@ def test_another_file_that_is_locked_is_tried_again(program: Program, monkeypatc
     assert item["error"]["type"] == "IntoBusy"
     assert not item["error"]["permanent"]
     program("retry", batch, "--run")
+    with closing(sqlite3.connect("other.db")) as other:
+        assert other.execute("SELECT id FROM found").fetchall() == [(1,)]
 
 
 def test_a_store_is_no_other_file(program: Program, database: Database) -> None:
@@ -117,7 +119,6 @@ def test_a_store_is_no_other_file(program: Program, database: Database) -> None:
         put_in(program, {"id": 1})
         program("run")
         assert database.query("SELECT id FROM found") == [(1,)]
-    program("--store", "another.db", "init", "elsewhere", code=None)
     with closing(sqlite3.connect("strange.db")) as other:
         other.execute(f"PRAGMA application_id = {0x62617463}")
         other.execute("CREATE TABLE t (x)")

@@ -17,7 +17,7 @@ from queuekit import Program
 
 @pytest.fixture
 def june(program: Program) -> Program:
-    """Five orders: two completed, one failed, one cancelled, one pending; hostile text in them."""
+    """Five orders: three completed (one was to be cancelled), one failed, one pending; hostile text in them."""
     orders = [
         {"id": "00123", "Order No": "A|1", "note": "=1+1", "total": "12.50"},
         {"id": "b\n2", "Order No": 'say "hi", <b>&</b>', "note": None, "total": 7},
@@ -98,7 +98,7 @@ def test_markdown_is_a_table_whatever_is_in_it(june: Program) -> None:
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 6
     assert all(line.replace("\\|", "").count("|") == 5 for line in table)
-    assert "2 completed" in lines[2] or "3 completed" in lines[2]
+    assert lines[2].endswith(": 3 completed, 1 failed, 1 pending.")
 
 
 def test_junit_is_well_formed(june: Program) -> None:

@@ -39,9 +39,11 @@ def test_each_step_sees_what_those_before_have_found(folder: Path) -> None:
 
 
 def test_progress_is_a_share_of_the_whole_and_words_stand_under_their_step(folder: Path) -> None:
-    say = {"name": "a", "command": ["sh", "-c", "echo '::progress 50' >&2; echo hello >&2; sleep 0.3"]}
-    with bench(chain(folder, say, command("b")), folder) as at:
-        at.do(item())
+    script = "echo '::progress 50' >&2; echo hello >&2; while [ ! -e go ]; do sleep 0.01; done"
+    with bench(chain(folder, {"name": "a", "command": ["sh", "-c", script]}, command("b")), folder) as at:
+        at.start(item()).wait(lambda line: bool(line.percents))
+        (folder / "go").touch()
+        at.end(1)
     assert at.lines[1].percents == [25.0, 50.0, 100.0]
     assert at.lines[1].text == "== step a ==\nhello\n"
 

@@ -130,6 +130,15 @@ class Scene:
         """How many items are in each state, as stored."""
         return dict(self.rows("SELECT state, count(*) FROM items GROUP BY state"))
 
+    def stored(self) -> dict[str, bytes]:
+        """The bytes of the store and of all that lies beside it."""
+        files = [path for path in (*self.folder.glob("q.db*"), *self.private.rglob("*")) if path.is_file()]
+        found = {path.name: path.read_bytes() for path in files}
+        if self.database.path is None:
+            for (table,) in self.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+                found[table] = repr(self.rows(f"SELECT * FROM {table}")).encode()  # noqa: S608 - our tables' names
+        return found
+
     def processes(self) -> dict[int, str]:
         """Living processes that work in this folder: pid and command line."""
         found = {}

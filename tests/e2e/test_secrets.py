@@ -46,16 +46,6 @@ def _config(scene: Scene) -> None:
     scene.cli.env["TOKEN"] = SECRET
 
 
-def _stored(scene: Scene) -> dict[str, bytes]:
-    """The bytes of the store and of all that lies beside it."""
-    files = [path for path in (*scene.folder.glob("q.db*"), *scene.private.rglob("*")) if path.is_file()]
-    found = {path.name: path.read_bytes() for path in files}
-    if scene.database.path is None:
-        for (table,) in scene.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
-            found[table] = repr(scene.rows(f"SELECT * FROM {table}")).encode()  # noqa: S608 - our tables' names
-    return found
-
-
 def _told_to_all() -> str:
     lines = []
     for entry in Path("/proc").iterdir():
@@ -81,7 +71,7 @@ def test_a_secret_stays_where_it_is(scene: Scene, processor: str) -> None:
     if processor == "tell":
         scene.holds(2)
         assert SECRET not in _told_to_all()
-        seen = _stored(scene)
+        seen = scene.stored()
         scene.touch("go")
     else:
         seen = {}
@@ -93,7 +83,7 @@ def test_a_secret_stays_where_it_is(scene: Scene, processor: str) -> None:
             texts[" ".join(args + more)] = (done := scene.cli.run(*args, *more, "-vv")).stdout + done.stderr
     for args in (["errors"], ["results", batch], ["history", batch], ["config", "show"], ["why", f"{batch}/bad"]):
         texts[" ".join(args)] = (done := scene.cli.run(*args)).stdout + done.stderr
-    everything = seen | {f"{name} after": content for name, content in _stored(scene).items()}
+    everything = seen | {f"{name} after": content for name, content in scene.stored().items()}
     everything |= {name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()}
     found = [(name, form) for name, content in everything.items() for form in _variants() if form in content]
     assert found == []

@@ -10,7 +10,7 @@ from e2e.kit import Scene
 
 KEYS = {"17": "key/of+seventeen", "b-2": "key-of-b-two"}
 CONFIG = """
-store: queue.db
+store: q.db
 secrets: {{workiz: "${{file:workiz-keys.json}}"}}
 processors:
   sync:
@@ -42,6 +42,7 @@ def test_each_account_has_its_key_and_no_trace_of_it_remains(scene: Scene) -> No
     quoted = "key%2Fof%2Bseventeen"
     assert paths == sorted([f"/v1/{quoted}/job/u1", f"/v1/{quoted}/job/u2", "/v1/key-of-b-two/job/u3"])
     lying = [path.read_bytes() for path in scene.folder.rglob("*") if path.is_file() and path != keys]
+    lying += scene.stored().values()
     for key in (*KEYS.values(), quoted):
         assert not any(key in text for text in told)
         assert not any(key.encode() in data for data in lying)

@@ -194,12 +194,15 @@ def test_no_step_that_was_kept_runs_twice_whenever_the_worker_is_killed(scene: S
         kill9(worker)
         kept = set(scene.rows("SELECT i.key, s.step FROM item_steps s JOIN items i ON i.id = s.item_id"))
         runs = Counter((key, step) for step, key, _ in map(json.loads, scene.lines("steps")))
+        assert {pair: runs[pair] for pair in before} == before
         before = {pair: runs[pair] for pair in kept}
+    assert before
     scene.drain("-j", "4")
     assert scene.states() == {"completed": 20}
     runs = Counter((key, step) for step, key, _ in map(json.loads, scene.lines("steps")))
     assert {pair: runs[pair] for pair in before} == before
     results = scene.rows("SELECT i.key, r.result FROM item_results r JOIN items i ON i.id = r.item_id")
+    assert len(results) == 20
     assert all(json.loads(result) == {"step": "three", "key": key} for key, result in results)
     assert scene.value("SELECT count(*) FROM item_steps") == 60
     audit(scene)
