@@ -166,6 +166,14 @@ def test_a_lower_limit_takes_back_what_has_not_started(store: Store, worker: Wor
     worker.complete(*first)
 
 
+def test_the_first_config_holds_for_lanes_that_stand_already(store: Store) -> None:
+    load(store, laned("AAA"))
+    worker = Worker(store, "w1", PACED)
+    assert worker.claim(0) == []  # whose config says nothing of lanes: the heads are worked out, one a lane
+    adopt(store, Definition(Rules(concurrency=2)))
+    assert keys(worker.claim(10)) == ["k1A", "k2A"]
+
+
 def test_a_retried_item_goes_before_the_younger_ones(store: Store, worker: Worker) -> None:
     (no,) = load(store, laned("AAA"))
     worker.fail(*worker.claim(10))

@@ -163,8 +163,9 @@ DELETE FROM lane_batches WHERE batch_no = :no AND lane_no IN (
 SELECT processor, interval_ms, tat, lane_limit, lane_interval_ms, lane_hold FROM paces ORDER BY processor
 
 -- name: adopt_pace
-INSERT INTO paces (processor, interval_ms, lane_limit, lane_interval_ms, lane_hold)
-VALUES (:processor, :interval_ms, :lane_limit, :lane_interval_ms, :lane_hold)
+-- Also where nothing was known: its lanes may have been worked out as if they took one at a time.
+INSERT INTO paces (processor, interval_ms, lane_limit, lane_interval_ms, lane_hold, relane)
+VALUES (:processor, :interval_ms, :lane_limit, :lane_interval_ms, :lane_hold, 0)
 ON CONFLICT (processor) DO UPDATE SET interval_ms = excluded.interval_ms, lane_limit = excluded.lane_limit,
     lane_interval_ms = excluded.lane_interval_ms, lane_hold = excluded.lane_hold, relane = 0
 RETURNING pg_notify('batchctl', '')
