@@ -21,7 +21,7 @@ demo: $(DEMO)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" examples/bulk-invoices/demo
 
 test: $(DEV)
-	@$(RUN) pytest -n auto
+	@$(RUN) pytest -n auto --dist worksteal
 
 lint: $(DEV)
 	@$(RUN) ruff check .

@@ -21,7 +21,8 @@ from batchctl.transitions.recovering import hand_back
 
 
 class Membership:
-    """Enter it to join, leave it to go; a `kill -9` leaves the row, the files and a free lock for recovery.
+    """Holds its lock as soon as it is made. Enter it to join, leave it to go; a `kill -9` leaves the row, the files and
+    a free lock for recovery.
 
     Raises StoreError where the files beside the store can't be made.
     """
@@ -39,11 +40,11 @@ class Membership:
         self._roots = roots
         self._presence: Presence | None = None
         with self._made():
+            self._presence = engine.presence(self.id)  # first: files of a name that nobody holds are taken away
             self.inflight = InFlight(self._marks, create=True)
 
     def __enter__(self) -> Membership:
         with self._made():
-            self._presence = self._engine.presence(self.id)
             self.folder.mkdir(mode=0o700, exist_ok=True)
             self._join()
         return self

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +147,12 @@ def tidy(engine: Engine) -> None:
     with engine.read() as tx:  # after the look at the locks: who was alive then may have made its row since
         gone -= {row["id"] for row in tx.dicts("all_workers")}
     for name in gone:
-        (folder / f"{name}.inflight").unlink(missing_ok=True)
-        shutil.rmtree(folder / name, ignore_errors=True)
-        presence.forget(folder, name)
+        presence.forget(folder, name, with_it=partial(_clear, folder, name))
+
+
+def _clear(folder: Path, name: str) -> None:
+    (folder / f"{name}.inflight").unlink(missing_ok=True)
+    shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _started(path: Path) -> frozenset[tuple[int, int]]:

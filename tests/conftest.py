@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -109,6 +110,18 @@ def program(
     """The program called in this process, on every engine."""
     with program_in(tmp_path, monkeypatch, capsys, database.url) as program:
         yield program
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is a matter of these tests: who starts them in the background has it ignored by all their children."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Most tests wait for other processes half of their time."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -63,6 +63,9 @@ def dies(item, context):
         os._exit(7)
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if how == "hang up":
+        os.closerange(3, 1000)
+        time.sleep(987)
     if how == "segfault":
         import ctypes
         ctypes.string_at(0)

@@ -32,7 +32,12 @@ def test_progress_and_output_are_seen_while_it_runs(work: Work, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("how", "told"),
-    [("exit", "exit code 7"), ("kill", "killed by SIGKILL (out of memory?)"), ("segfault", "killed by SIGSEGV")],
+    [
+        ("exit", "exit code 7"),
+        ("kill", "killed by SIGKILL (out of memory?)"),
+        ("segfault", "killed by SIGSEGV"),
+        ("hang up", "killed by SIGKILL"),
+    ],
 )
 def test_a_crash_costs_one_item_its_attempt_and_no_more(work: Work, how: str, told: str) -> None:
     with work("dies") as at:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,14 +72,17 @@ def names(folder: Path) -> list[str]:
     return [name for name in found if name not in ("ticket", "write")]
 
 
-def forget(folder: Path, name: str) -> None:
-    """Take away the mark of a process that is gone; that of a living one stays."""
+def forget(folder: Path, name: str, *, with_it: Callable[[], None] = lambda: None) -> None:
+    """Take away the mark of a process that is gone, and `with_it` what else it left, while nobody can become one of
+    that name; of a living one everything stays."""
     path = folder / f"{name}.lock"
     with suppress(OSError):
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            if os.path.samestat(os.fstat(fd), path.stat()):  # else somebody else was faster, and it is another's now
+                with_it()
+                path.unlink()
         finally:
             os.close(fd)
 

@@ -215,9 +215,10 @@ class PythonProcessor:
                 self._take(child, frame)
         except msgspec.MsgspecError:  # something else wrote into its line
             child.silent = True
-        if child.silent:
-            self._selector.unregister(child.answers)
             child.kill(None)
+        if child.silent:  # as a rule it is about to end, and its status will tell why
+            child.silent_since = time.monotonic()
+            self._selector.unregister(child.answers)
 
     def _take(self, child: ChildProcess, frame: Frame) -> None:
         match frame.kind:
@@ -285,7 +286,9 @@ class PythonProcessor:
         for child in self._children:
             if child.ending:
                 continue
-            if self._closing and now > self._closing:
+            if child.silent and now - child.silent_since > _GRACE:
+                child.kill(None)
+            elif self._closing and now > self._closing:
                 child.kill("hand_back")
             elif not child.ready:
                 self._look_at_start(child, now)

@@ -50,6 +50,7 @@ class ChildProcess:
     def __init__(self, config: ProcessorConfig, spec: PythonSpec, runtime: Runtime, items: socket.socket) -> None:
         self.ready = False
         self.silent = False  # it has closed its line
+        self.silent_since = 0.0  # monotonic
         self.retiring = False
         self.ending: str | None = None  # why we killed it
         self.running: Running | None = None
