@@ -202,14 +202,18 @@ class Claimer:
             limits = {**limits, **adapting.limits(tx, scope.adaptive)}
         if limits:
             tx.value("lock_turns")  # what others claim at this moment counts, too
-        for name, paused, _, broken_since, _ in tx.all("processor_gates"):
+        for name, paused, _, broken_since, _, failures_left in tx.all("processor_gates"):
             if name == "*" and paused:
                 return {}
             if paused or broken_since is not None or not scope.knows(name):
                 continue
             rooms[name] = 1 << 30
-            if name in limits:
-                rooms[name] = max(0, limits[name] - tx.value("held_of_processor", {"processor": name}))
+            if name in limits or failures_left is not None:
+                held = tx.value("held_of_processor", {"processor": name})
+                if name in limits:
+                    rooms[name] = max(0, limits[name] - held)
+                if failures_left is not None:  # so that no more than a limit and what runs at once can fail
+                    rooms[name] = min(rooms[name], max(free, failures_left - held))
             if name in self._paces:
                 rooms[name] = pacing.room(self._paces[name], now, min(rooms[name], free))
             if name in self._shut:

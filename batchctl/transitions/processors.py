@@ -32,7 +32,7 @@ def break_processor(
 def mend_changed(tx: Tx, definitions: Mapping[str, Definition], now: int, *, mark_problems: bool) -> None:
     """Open the gates of processors whose config or secret differs from the broken one; with `mark_problems` shut
     those that this config can't run."""
-    for name, _, _, broken_since, broken_config in tx.all("processor_gates"):
+    for name, _, _, broken_since, broken_config, _ in tx.all("processor_gates"):
         definition = definitions.get(name)
         if definition is None:
             continue

@@ -49,9 +49,10 @@ class Worker:
     def __post_init__(self) -> None:
         self.claimer = Claimer(self.store.engine, self.id)
 
-    def claim(self, limit: int = 1, scope: Scope | None = None) -> list[Item]:
+    def claim(self, limit: int = 1, scope: Scope | None = None, *, free: int | None = None) -> list[Item]:
+        """`free`: so many slots of it are free, the rest it claims ahead; None: all."""
         with self.store.engine.write(shared=True) as tx:
-            return self.claimer.claim(tx, scope or self.scope, limit, self.store.engine.now())
+            return self.claimer.claim(tx, scope or self.scope, limit, self.store.engine.now(), free)
 
     def claim_suspect(self, scope: Scope | None = None) -> Item | None:
         with self.store.engine.write(shared=True) as tx:

@@ -75,6 +75,27 @@ def test_many_items_take_several_looks_and_nobody_else_waits(
     assert peek(BATCH) == [("failed", 1, None, 0, 1, 99, 1)]
 
 
+def test_no_more_is_claimed_ahead_than_may_fail(store: Store, worker: Worker) -> None:
+    load(store, 100, max_failures=10)
+    first = worker.claim(50, free=4)
+    assert len(first) == 10
+    worker.complete(*first[:3])
+    worker.fail(*first[3:7])
+    assert len(worker.claim(50, free=2)) == 3  # six may fail, three are held
+    other = Worker(store, "w2", scope("p"))
+    assert len(other.claim(50, free=4)) == 4  # one slot, one item, whatever others have
+    assert worker.claim(50, free=0) == []
+
+
+def test_a_paused_batch_near_its_limit_keeps_nobody_back(store: Store, worker: Worker) -> None:
+    (near,) = load(store, 10, max_failures=2)
+    worker.fail(*worker.claim(1))
+    load(store, 20)
+    assert len(worker.claim(10, free=1)) == 1
+    store.pause([near], None, None)
+    assert len(worker.claim(10, free=1)) == 10
+
+
 def test_retry_counts_afresh(store: Store, worker: Worker, peek: Peek) -> None:
     (no,) = load(store, 6, max_failures=2)
     worker.fail(*worker.claim(2))

@@ -15,7 +15,12 @@ UPDATE items SET state = 'pending', waiting_for = NULL, next_attempt_at = NULL
 WHERE id = ? AND state || '' = 'waiting' AND waiting_for = 'retry'
 
 -- name: processor_gates
-SELECT name, paused, paused_until, broken_since, broken_config FROM processors ORDER BY name
+-- The last: how many more failures the batch nearest to its limit may have, where one has a limit.
+SELECT name, paused, paused_until, broken_since, broken_config,
+    (SELECT min(b.failure_limit - b.run_failures) FROM batches b
+     WHERE b.processor = processors.name AND b.failure_limit IS NOT NULL AND b.paused = 0
+         AND b.status IN ('pending', 'processing'))
+FROM processors ORDER BY name
 
 -- name: unpause_processors
 UPDATE processors SET paused = 0, paused_until = NULL WHERE paused = 1 AND paused_until <= :now
