@@ -29,7 +29,7 @@ def _kill_when(scene: Scene, args: list[str], file: str, lines: int, delay: floa
     kill9(worker)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_commands_survive_a_worker_that_dies_again_and_again(scene: Scene, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - keeps no secret
     scene.cli.config(PATIENT)
@@ -41,7 +41,7 @@ def test_commands_survive_a_worker_that_dies_again_and_again(scene: Scene, seed:
     audit(scene)
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3])
 def test_functions_survive_it_while_hundreds_are_claimed_and_recorded(scene: Scene, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - keeps no secret
     scene.cli.config(PATIENT)
@@ -61,7 +61,7 @@ def test_functions_survive_it_while_hundreds_are_claimed_and_recorded(scene: Sce
     audit(scene)
 
 
-@pytest.mark.parametrize("seed", [5, 6, 7])
+@pytest.mark.parametrize("seed", [5, 6])
 def test_a_killed_enqueue_leaves_nothing_or_all(scene: Scene, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - keeps no secret
     scene.cli.ok("enqueue", "orders", "--id", "0", "-p", "deed")
@@ -83,7 +83,7 @@ def test_a_killed_enqueue_leaves_nothing_or_all(scene: Scene, seed: int) -> None
     assert {path.name for path in scene.private.iterdir()} <= {"ticket.lock", "write.lock"}
 
 
-@pytest.mark.parametrize("seed", [8, 9])
+@pytest.mark.parametrize("seed", [8])
 def test_a_killed_cancel_is_finished_by_whoever_comes(scene: Scene, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - keeps no secret
     batch = scene.enqueue(30_000)
@@ -98,7 +98,7 @@ def test_a_killed_cancel_is_finished_by_whoever_comes(scene: Scene, seed: int) -
     audit(scene)
 
 
-@pytest.mark.parametrize("seed", [10, 11])
+@pytest.mark.parametrize("seed", [10])
 def test_a_killed_retry_is_finished_by_whoever_comes(scene: Scene, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - keeps no secret
     (scene.folder / "work.py").write_text(CALL)

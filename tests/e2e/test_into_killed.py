@@ -35,7 +35,7 @@ POINTS = {
     "other": [
         ("batchctl.sinks.delivery:put", "after"),
         ("batchctl.engines.sqlite_file:SqliteFile.commit", "after"),
-        *ALWAYS,
+        ("batchctl.commits:record", "after"),
     ],
     "lines": [
         ("batchctl.sinks.lines:Lines.lock", "after"),
