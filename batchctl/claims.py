@@ -86,11 +86,12 @@ class Claims:
         """True while a claim would find nothing: the last one did, and nobody has changed anything since."""
         return time.monotonic() < self._dry_until and self._engine.changed() == self._seen
 
-    def facts(self) -> tuple[outlook.Facts, bool]:
+    def facts(self, scope: Scope) -> tuple[outlook.Facts, bool]:
         """(how things stand, whether there is something to claim after all)"""
         with self._engine.read() as tx:
             elsewhere, passed = self._claimer.whereabouts.elsewhere(tx)
-            return replace(outlook.facts(tx, self._engine.now()), elsewhere=elsewhere), passed
+            facts = replace(outlook.facts(tx, self._engine.now()), elsewhere=elsewhere)
+            return outlook.look_into_lanes(tx, facts, scope, self._claimer.worker_id), passed
 
     def patience(self, most: int | None) -> float:
         """How long to wait for outcomes, in seconds, before there may be something to claim; `most` as in `room`."""

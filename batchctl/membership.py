@@ -28,7 +28,13 @@ class Membership:
     """
 
     def __init__(
-        self, engine: Engine, lease: float, concurrency: int, processors: list[str], roots: Sequence[str] = ()
+        self,
+        engine: Engine,
+        lease: float,
+        concurrency: int,
+        processors: list[str],
+        roots: Sequence[str] = (),
+        bounds: str | None = None,
     ) -> None:
         self.id = "w" + secrets.token_hex(8)
         self.folder = engine.private_folder() / self.id
@@ -38,6 +44,7 @@ class Membership:
         self._concurrency = concurrency
         self._processors = processors
         self._roots = roots
+        self._bounds = bounds
         self._presence: Presence | None = None
         with self._made():
             self._presence = engine.presence(self.id)  # first: files of a name that nobody holds are taken away
@@ -82,6 +89,7 @@ class Membership:
                 "processors": json.dumps(self._processors),
                 "lease_ms": round(self._lease * 1000),
                 "roots": json.dumps(list(self._roots)),
+                "scope": self._bounds,
                 "now": self._engine.now(),
                 "monotonic": hosts.monotonic_ms(),
             },

@@ -27,6 +27,7 @@ class Queue:
     problems       what keeps the processor from running with the config here
     pace           ms between two starts of the processor, and when the next may be; None without a rate
     held           lanes of the batch that a failure holds, each with the failed item
+    behind         lanes of the batch in which another batch goes first, each with its id
     outages        which of its receivers are down, and since when
     adaptive       how many of its processor's items may run at once now, where that adapts itself
     files          the host that enqueued it, and what its files lie in; None where that does not matter
@@ -44,6 +45,7 @@ class Queue:
     problems: Sequence[str] = ()
     pace: tuple[float, float] | None = None
     held: Sequence[tuple[str, int]] = ()
+    behind: Sequence[tuple[str, str]] = ()
     outages: Sequence[tuple[str, int]] = ()
     adaptive: int | None = None
     files: tuple[str, str] | None = None
@@ -161,6 +163,22 @@ def _lanes_held(batch: Mapping[str, Any], queue: Queue) -> list[str]:
     ]
 
 
+def _lanes_behind(batch: Mapping[str, Any], queue: Queue) -> list[str]:
+    if not queue.behind or batch["pending_items"] or batch["processing_items"]:
+        return []
+    return [f"{behind_others('It', queue.behind)}."]
+
+
+def behind_others(what: str, behind: Sequence[tuple[str, str]]) -> str:
+    """That `what` waits for other batches: the lanes in which it does, each with the batch that goes first there."""
+    (lane, first), more = behind[0], len({value for value, _ in behind}) - 1
+    lanes = f"its lane {lane} and {more} more of its lanes" if more else f"its lane {lane}"
+    ids = sorted({number for _, number in behind})
+    if len(ids) == 1:
+        return f"{what} waits for batch {first}, which goes first in {lanes}: `batchctl run {first}` does that"
+    return f"{what} waits for {len(ids)} batches that go first in {lanes}: `batchctl run {' '.join(ids)}` does them"
+
+
 def _paced(queue: Queue, clock: Clock) -> list[str]:
     """What the processor's rate means at this moment."""
     if queue.pace is None or queue.pace[1] <= queue.now:
@@ -177,7 +195,8 @@ def _standing(batch: Mapping[str, Any]) -> str:
 
 
 def _why_open(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]:
-    lines = _gate(batch, queue, clock) or [*_lanes_held(batch, queue), *_paced(queue, clock), *_down(queue, clock)]
+    lanes = [*_lanes_held(batch, queue), *_lanes_behind(batch, queue)]
+    lines = _gate(batch, queue, clock) or [*lanes, *_paced(queue, clock), *_down(queue, clock)]
     if queue.next_retry is not None:
         lines.append(f"Items wait for their next try; the first is due at {clock(queue.next_retry)}.")
     if batch["pending_items"] and not lines:

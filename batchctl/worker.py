@@ -48,7 +48,8 @@ class Worker:
         self._plan = plan
         self._setup = Setup(config, plan.scope, plan.concurrency)
         names, roots = sorted(plan.scope.processors), config.worker.roots
-        self._member = Membership(engine, config.worker.lease, plan.concurrency, names, roots)
+        bounds = plan.scope.bounds()
+        self._member = Membership(engine, config.worker.lease, plan.concurrency, names, roots, bounds)
         self._pool = ProcessorPool(config, self._member, plan.concurrency)
         self._guard = Guard(self._pool.config)
         self._pool.closed = self._guard.closed
@@ -149,7 +150,7 @@ class Worker:
 
     def _look_ahead(self) -> Ending | None:
         """Nothing in hand and nothing to claim: is the work done, or will there be more?"""
-        facts, passed = self._contact.keep(self._claims.facts)
+        facts, passed = self._contact.keep(lambda: self._claims.facts(self._setup.scope))
         if passed:
             self._claims.again()
             return None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from batchctl.running import Ended
     from batchctl.service import Service
     from batchctl.store import Scope, Store
+    from batchctl.views import Views
     from batchctl.worker import Worker
     from batchctl.workplan import Ending, Setup
 
@@ -206,6 +207,7 @@ def _answer(shared: Globals, store: Store, worker: Worker, ending: Ending, scope
     else:
         _say(tally.completed, tally.failed, tally.retried, left, batches)
         if ending is Ending.HELD and left:
+            _say_what_is_first(views, nos, batches)
             name = batches[0]["id"] if named and len(batches) == 1 else "BATCH"
             console.note(f"see what keeps the rest with `batchctl why {name}`")
     return _code(worker, ending, left, failed)
@@ -230,6 +232,16 @@ def _say(completed: int, failed: int, retried: int, left: int, batches: list[dic
     if failed:
         command = f"batchctl errors {batches[0]['id']}" if len(batches) == 1 else "batchctl errors"
         console.note(f"see what failed with `{command}`")
+
+
+def _say_what_is_first(views: Views, nos: list[int], batches: list[dict[str, Any]]) -> None:
+    """Batches that nobody here works on keep ours back: which these are."""
+    from batchctl.views.lanes import first_in_lanes
+    from batchctl.why import behind_others
+
+    for no, batch in zip(nos, batches, strict=True):
+        if batch["waiting_items"] and not batch["paused"] and (behind := first_in_lanes(views, no)):
+            console.note(behind_others(f"batch {batch['id']}", behind))
 
 
 @again

@@ -15,7 +15,7 @@ from batchctl.store import Store
 from batchctl.views import Views, resolve_target
 from batchctl.views.facts import item_row, place_of
 from batchctl.views.failures import failure_groups
-from batchctl.views.lanes import held_lanes, lane_facts, pace
+from batchctl.views.lanes import first_in_lanes, held_lanes, lane_facts, pace
 
 
 def register(app: typer.Typer) -> None:
@@ -90,6 +90,7 @@ def _queue(shared: Globals, store: Store, views: Views, no: int, workers: list[d
         problems=() if config is None else tuple(config.problems),
         pace=pace(views, place.processor),
         held=held_lanes(views, no),
+        behind=first_in_lanes(views, no),
         outages=place.outages,
         adaptive=place.adaptive if config is not None and config.adaptive else None,
         files=files if apart else None,

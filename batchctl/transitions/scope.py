@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -40,3 +41,20 @@ class Scope:
             and self.processor in (None, processor)
             and self.organization in (None, organization)
         )
+
+    def bounds(self) -> str | None:
+        """What bounds it beside its processors, for the worker's row; None: nothing."""
+        if self.batch_nos is None and self.organization is None:
+            return None
+        return json.dumps({"batches": self.batch_nos, "organization": self.organization})
+
+
+def of_worker(processors: str, bounds: str | None) -> Scope:
+    """The scope of another worker, by its row."""
+    found = json.loads(bounds) if bounds is not None else {}
+    batches = found.get("batches")
+    return Scope(
+        processors=frozenset(json.loads(processors)),
+        batch_nos=None if batches is None else tuple(batches),
+        organization=found.get("organization"),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batchctl.engines.again import again
 from batchctl.views.times import iso
 from batchctl.views.views import Views
 
@@ -64,6 +65,13 @@ def held_lanes(views: Views, no: int) -> list[tuple[str, int]]:
     """Lanes of a batch that a failure holds, each with the failed item; a few of them where there are many."""
     with views.engine.read() as tx:
         return [(value, item) for value, item in tx.all("view_held_lanes", {"no": no, "most": _NAMED})]
+
+
+@again
+def first_in_lanes(views: Views, no: int) -> list[tuple[str, str]]:
+    """Lanes in which items of a batch wait behind another batch, each with its id; a few where they are many."""
+    with views.engine.read() as tx:
+        return sorted((value, first) for value, first in tx.all("view_first_in_lanes", {"no": no, "most": _NAMED}))
 
 
 def pace(views: Views, processor: str) -> tuple[float, float] | None:

@@ -178,3 +178,21 @@ processors:
     scene.cli.ok("resume", batch)
     scene.drain(code=0)
     audit(scene)
+
+
+def test_run_ends_where_a_batch_that_nobody_works_on_goes_first(scene: Scene) -> None:
+    scene.cli.config(f"""
+store: {scene.database.url}
+worker: {{min_free: 0}}
+processors:
+  send: {{command: [true], lane: {{field: account}}}}
+""")
+    older = scene.enqueue(orders(2, "AB"), processor="send")
+    newer = scene.enqueue(orders(4, "ABC"), processor="send")
+    ended = scene.cli.run("run", newer)
+    assert ended.returncode == 3
+    assert f"batch {newer} waits for batch {older}, which goes first in its lane A and 1 more" in ended.stderr
+    assert scene.states() == {"completed": 1, "pending": 2, "waiting": 3}  # lane C was free
+    assert f"`batchctl run {older}` does that" in scene.cli.ok("why", newer)
+    assert scene.drain(newer, older)["completed"] == 5
+    audit(scene)

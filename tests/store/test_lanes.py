@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from batchctl import outlook
+from batchctl.membership import Membership
 from batchctl.model import ItemState
-from batchctl.store import Store
+from batchctl.outlook import Left
+from batchctl.store import Scope, Store
 from batchctl.transitions import lanes, recovering
 from store import kit
 from store.kit import Clock, Worker, keys, load
@@ -324,3 +329,48 @@ def test_a_rate_that_is_gone_keeps_nothing_back(store: Store) -> None:
     assert worker.claimer.opens_at is not None
     adopt(store, Definition())
     assert len(worker.claim(10)) == 2
+
+
+def outlook_of(store: Store, scope: Scope, *others: Scope) -> Left:
+    """What a worker with this scope should do next, where those others are alive."""
+    with ExitStack() as stack:
+        for one in others:
+            names = sorted(one.processors)
+            stack.enter_context(Membership(store.engine, 60.0, 1, names, bounds=one.bounds()))
+        with store.engine.read() as tx:
+            return outlook.judge(outlook.look_into_lanes(tx, outlook.facts(tx), scope, "w1"), scope)
+
+
+def test_whether_somebody_works_on_what_goes_first_in_a_lane(store: Store, worker: Worker) -> None:
+    (older,) = load(store, laned("AB"))
+    (newer,) = load(store, laned("A"), content="newer")
+    assert worker.claim(10, replace(PACED, batch_nos=(newer,))) == []
+    mine, whole = replace(PACED, batch_nos=(newer,)), replace(PACED, batch_nos=(newer, older))
+    assert outlook_of(store, mine) is Left.HELD
+    assert outlook_of(store, whole) is Left.WAIT
+    assert outlook_of(store, PACED) is Left.WAIT
+    for other, left in (
+        (PACED, Left.WAIT),
+        (replace(PACED, batch_nos=(older,)), Left.WAIT),
+        (replace(PACED, batch_nos=(newer,)), Left.HELD),
+        (replace(PACED, organization="acme"), Left.HELD),
+        (kit.scope("q"), Left.HELD),
+    ):
+        assert outlook_of(store, mine, other) is left, other
+    Worker(store, "w2", PACED).claim(1)
+    assert outlook_of(store, mine) is Left.WAIT  # it runs
+    store.pause([older], None, None)
+    assert outlook_of(store, mine) is Left.WAIT
+
+
+def test_what_may_go_in_one_lane_outweighs_what_waits_in_another(store: Store, worker: Worker) -> None:
+    (older,) = load(store, laned("A"))
+    (newer,) = load(store, laned("AB"), content="newer")
+    mine = replace(PACED, batch_nos=(newer,))
+    assert outlook_of(store, mine) is Left.WAIT
+    worker.complete(*worker.claim(10, mine))
+    assert outlook_of(store, mine) is Left.HELD
+    store.pause([older], None, None)
+    assert outlook_of(store, mine) is Left.WAIT  # the lane is still to follow
+    worker.complete(*worker.claim(10, mine))
+    assert outlook_of(store, mine) is Left.NOTHING

@@ -219,3 +219,23 @@ SELECT NOT EXISTS (SELECT 1 FROM items i WHERE i.batch_no = :no AND i.state = 'p
 -- name: held_batches
 SELECT DISTINCT b.batch_no FROM lanes l JOIN lane_batches b ON b.lane_no = l.no
 WHERE l.held_by IS NOT NULL AND b.open = 1
+
+-- name: batch_waits_for_lanes
+-- Whether all that is left of a batch waits for lanes.
+SELECT NOT EXISTS (SELECT 1 FROM items i WHERE i.batch_no = :no AND i.state = 'pending' AND i.suspect = 0)
+   AND NOT EXISTS (SELECT 1 FROM items i WHERE i.batch_no = :no AND i.state = 'pending' AND i.suspect = 1)
+   AND NOT EXISTS (SELECT 1 FROM items i WHERE i.batch_no = :no AND i.state IN ('waiting', 'submitted')
+                   AND i.waiting_for IS DISTINCT FROM 'lane')
+
+-- name: first_in_lanes
+-- The batches whose items go first in the lanes for which items of a batch wait, NULL where there is none. Each lane is
+-- looked at by itself: planned as a join, all that waits would be read.
+SELECT DISTINCT h.batch_no
+FROM lane_batches b JOIN lanes l ON l.no = b.lane_no
+LEFT JOIN LATERAL (
+    SELECT i.batch_no FROM items i
+    WHERE i.lane_no = b.lane_no AND i.lane_no IS NOT NULL AND i.completed_at IS NULL AND i.waiting_for IS DISTINCT FROM 'lane'
+    ) h ON true
+WHERE b.batch_no = :no AND b.open = 1 AND l.held_by IS NULL
+  AND (SELECT i.id FROM items i
+       WHERE i.lane_no = b.lane_no AND i.batch_no = b.batch_no AND i.waiting_for = 'lane' LIMIT 1) IS NOT NULL

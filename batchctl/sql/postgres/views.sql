@@ -346,5 +346,18 @@ SELECT l.value, l.held_by FROM lanes l
 WHERE l.held_by IS NOT NULL AND EXISTS (SELECT 1 FROM lane_batches b WHERE b.batch_no = :no AND b.lane_no = l.no)
 ORDER BY l.value LIMIT :most;
 
+-- name: view_first_in_lanes
+-- Lanes for which items of a batch wait behind other batches, each with the one that goes first.
+SELECT DISTINCT l.value, f.id
+FROM lane_batches b JOIN lanes l ON l.no = b.lane_no
+CROSS JOIN LATERAL (
+    SELECT i.batch_no FROM items i
+    WHERE i.lane_no = b.lane_no AND i.lane_no IS NOT NULL AND i.completed_at IS NULL AND i.waiting_for IS DISTINCT FROM 'lane') h
+JOIN batches f ON f.no = h.batch_no
+WHERE b.batch_no = :no AND b.open = 1 AND l.held_by IS NULL AND h.batch_no <> :no
+  AND (SELECT i.id FROM items i
+       WHERE i.lane_no = b.lane_no AND i.batch_no = b.batch_no AND i.waiting_for = 'lane' LIMIT 1) IS NOT NULL
+LIMIT :most;
+
 -- name: view_pace
 SELECT interval_ms, tat FROM paces WHERE processor = :processor AND interval_ms IS NOT NULL;

@@ -203,3 +203,20 @@ SELECT NOT EXISTS (SELECT 1 FROM items i WHERE i.batch_no = :no AND i.state = 'p
 -- name: held_batches
 SELECT DISTINCT b.batch_no FROM lanes l INDEXED BY lanes_held CROSS JOIN lane_batches b INDEXED BY lane_batches_open ON b.lane_no = l.no
 WHERE l.held_by IS NOT NULL AND b.open = 1
+
+-- name: batch_waits_for_lanes
+-- Whether all that is left of a batch waits for lanes.
+SELECT NOT EXISTS (SELECT 1 FROM items i WHERE i.batch_no = :no AND i.state = 'pending' AND i.suspect = 0)
+   AND NOT EXISTS (SELECT 1 FROM items i WHERE i.batch_no = :no AND i.state = 'pending' AND i.suspect = 1)
+   AND NOT EXISTS (SELECT 1 FROM items i WHERE i.batch_no = :no AND i.state IN ('waiting', 'submitted')
+                   AND i.waiting_for IS NOT 'lane')
+
+-- name: first_in_lanes
+-- The batches whose items go first in the lanes for which items of a batch wait, NULL where there is none.
+SELECT DISTINCT h.batch_no
+FROM lane_batches b CROSS JOIN lanes l ON l.no = b.lane_no
+LEFT JOIN items h INDEXED BY items_lane_heads
+  ON h.lane_no = b.lane_no AND h.lane_no IS NOT NULL AND h.completed_at IS NULL AND h.waiting_for IS NOT 'lane'
+WHERE b.batch_no = :no AND b.open = 1 AND l.held_by IS NULL
+  AND EXISTS (SELECT 1 FROM items i INDEXED BY items_lane_waiting
+              WHERE i.lane_no = b.lane_no AND i.batch_no = b.batch_no AND i.waiting_for = 'lane')

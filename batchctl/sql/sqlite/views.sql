@@ -334,5 +334,17 @@ SELECT l.value, l.held_by FROM lanes l
 WHERE l.held_by IS NOT NULL AND EXISTS (SELECT 1 FROM lane_batches b WHERE b.batch_no = :no AND b.lane_no = l.no)
 ORDER BY l.value LIMIT :most;
 
+-- name: view_first_in_lanes
+-- Lanes for which items of a batch wait behind other batches, each with the one that goes first.
+SELECT DISTINCT l.value, f.id
+FROM lane_batches b CROSS JOIN lanes l ON l.no = b.lane_no
+CROSS JOIN items h INDEXED BY items_lane_heads
+  ON h.lane_no = b.lane_no AND h.lane_no IS NOT NULL AND h.completed_at IS NULL AND h.waiting_for IS NOT 'lane'
+CROSS JOIN batches f ON f.no = h.batch_no
+WHERE b.batch_no = :no AND b.open = 1 AND l.held_by IS NULL AND h.batch_no <> :no
+  AND EXISTS (SELECT 1 FROM items i INDEXED BY items_lane_waiting
+              WHERE i.lane_no = b.lane_no AND i.batch_no = b.batch_no AND i.waiting_for = 'lane')
+LIMIT :most;
+
 -- name: view_pace
 SELECT interval_ms, tat FROM paces WHERE processor = :processor AND interval_ms IS NOT NULL;

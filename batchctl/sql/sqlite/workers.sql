@@ -1,8 +1,8 @@
 -- name: insert_worker
 INSERT INTO workers (id, host, boot_id, pid_namespace, pid, pid_started, command, concurrency, processors, lease_ms,
-                     roots, started_at, seen_at, seen_monotonic)
+                     roots, scope, started_at, seen_at, seen_monotonic)
 VALUES (:id, :host, :boot_id, :pid_namespace, :pid, :pid_started, :command, :concurrency, :processors, :lease_ms,
-        :roots, :now, :now, :monotonic)
+        :roots, :scope, :now, :now, :monotonic)
 
 -- name: heartbeat
 UPDATE workers SET seen_at = :now, seen_monotonic = :monotonic WHERE id = :id
@@ -15,6 +15,9 @@ DELETE FROM workers WHERE id = :id
 
 -- name: all_workers
 SELECT id, host, boot_id, pid_namespace, pid, pid_started, lease_ms, seen_at, seen_monotonic FROM workers
+
+-- name: other_workers
+SELECT processors, scope FROM workers WHERE id <> :id
 
 -- name: held_by_worker
 SELECT id, claim_no FROM items INDEXED BY items_held WHERE state = 'processing' AND worker_id = :worker_id
