@@ -25,11 +25,12 @@ def configure(scene: Scene, **keys: object) -> None:
     scene.cli.config(f"{CONFIG}check: {json.dumps(keys)}\n")
 
 
-def notify(scene: Scene, server: HttpServer) -> None:
-    """A target that wants every end and every alert."""
+def notify(scene: Scene, server: HttpServer, **keys: object) -> None:
+    """A target that wants every end and every alert; `check:` with an alert, and with these keys."""
     place = server.url.removeprefix("http://")
     targets = [{"to": f"json://{place}/hook", "events": ["completed", "failed", "alert"]}]
-    scene.cli.config(f"{CONFIG}notifications: {json.dumps(targets)}\ncheck: {{alerts: {{queue_depth: 2}}}}\n")
+    checks = {"alerts": {"queue_depth": 2}} | keys
+    scene.cli.config(f"{CONFIG}notifications: {json.dumps(targets)}\ncheck: {json.dumps(checks)}\n")
 
 
 def locked(scene: Scene, name: str) -> Path:

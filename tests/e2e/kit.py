@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from conftest import Cli
 from databases import Database
 
 PATIENCE = 60.0
+DIES = Path(__file__).parent / "dies.py"
 FINAL = {"completed", "failed", "cancelled"}
 T = TypeVar("T")
 Order = Mapping[str, Any]
@@ -189,6 +191,21 @@ def kill9(process: subprocess.Popen[str]) -> None:
     """The power button of a process."""
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
+
+
+def die(scene: Scene, point: str, moment: str, number: int, *command: str) -> None:
+    """Run the command until it kills itself at the point (see dies.py); it must not come past it."""
+    done = subprocess.run(
+        [sys.executable, DIES, f"{point}:{moment}:{number}", *command],
+        cwd=scene.folder,
+        env=scene.cli.environment(PYTHONPATH=str(Path(__file__).parents[2])),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 @contextmanager

@@ -10,7 +10,17 @@ from servers import Answer, HttpServer
 
 from e2e.checkkit import ZERO, check, configure, locked, notify
 from e2e.conftest import CONFIG
-from e2e.kit import Scene, audit, eventually, finish, kill9
+from e2e.kit import Scene, audit, die, eventually, finish, kill9
+
+CLEANUP = [
+    ("batchctl.retention:delete_batch", "before"),  # nobody sees the batch any more; all of it is there
+    ("batchctl.transitions.deleting:_chunk", "after"),  # a part of its items is gone
+    ("batchctl.transitions.deleting:_rest", "before"),  # its row is left
+]
+ALERTS = [
+    ("batchctl.transitions.alerts:announce_alert", "after"),  # within the commit
+    ("batchctl.alerting:_change", "after"),  # it is in the store, its message is not sent
+]
 
 
 def test_killed_while_it_drains(scene: Scene) -> None:
@@ -86,6 +96,49 @@ def test_killed_while_it_sends_messages(scene: Scene) -> None:
         assert (answer["notifications"], answer["drained"]) == ({"sent": 1, "failed": 0}, ZERO)
         assert scene.cli.json("check")["notifications"] == {"sent": 0, "failed": 0}
         audit(scene)
+
+
+@pytest.mark.parametrize(("point", "moment"), CLEANUP)
+def test_killed_while_it_cleans_up(scene: Scene, point: str, moment: str) -> None:
+    with HttpServer() as server:
+        notify(scene, server, retention={"cancelled": "1ms"})
+        scene.cli.ok("cancel", scene.enqueue(300), "-y")
+        scene.enqueue(1, "--name", "kept")
+        scene.enqueue([{"id": 1}], "--name", "paused")
+        scene.cli.ok("pause", "paused")
+        die(scene, point, moment, 1, "check")
+        answer = scene.cli.json("check")
+        assert (answer["skipped"], answer["drained"], answer["notifications"]) == (None, ZERO, {"sent": 0, "failed": 0})
+        assert len(server.requests) == 1, "the end of the batch that is kept"
+    assert scene.rows("SELECT name, status, total_items FROM batches ORDER BY no") == [
+        ("kept", "completed", 1),
+        ("paused", "pending", 1),
+    ]
+    assert scene.states() == {"completed": 1, "pending": 1}
+    for table in ("item_data", "events"):
+        gone = "item_id NOT IN (SELECT id FROM items)"
+        assert scene.value(f"SELECT count(*) FROM {table} WHERE {gone}") == 0  # noqa: S608 - names from here
+    assert scene.value("SELECT count(*) FROM events WHERE batch_no NOT IN (SELECT no FROM batches)") == 0
+    audit(scene, finished=False)
+
+
+@pytest.mark.parametrize(("point", "moment"), ALERTS)
+def test_killed_while_it_raises_or_clears_an_alert(scene: Scene, point: str, moment: str) -> None:
+    with HttpServer() as server:
+        notify(scene, server)
+        batch = scene.enqueue(3)
+        scene.cli.ok("pause", batch)
+        die(scene, point, moment, 1, "check")
+        assert [alert["name"] for alert in scene.cli.json("check")["alerts"]] == ["queue_depth"]
+        assert len(server.requests) == 1
+        scene.cli.ok("cancel", batch, "-y")
+        die(scene, point, moment, 1, "check")
+        assert scene.cli.json("check")["alerts"] == []
+        titles = [request.json()["title"] for request in server.requests]
+    assert titles == [f"{word}: 3 items are in the queue, more than 2" for word in ("alert", "over")]
+    assert scene.rows("SELECT name, cleared_at IS NOT NULL FROM alerts") == [("queue_depth", True)]
+    assert scene.rows("SELECT state, count(*) FROM outbox WHERE event = 'alert' GROUP BY state") == [("sent", 2)]
+    audit(scene)
 
 
 # -- signals

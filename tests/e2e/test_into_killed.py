@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -15,9 +13,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from e2e.conftest import CONFIG
-from e2e.kit import Scene, audit, finish
+from e2e.kit import Scene, audit, die, finish
 
-DIES = Path(__file__).parent / "dies.py"
 ECHO = f'command: ["{sys.executable}", -I, -S, -c, "import sys; sys.stdout.write(sys.stdin.read())"], output: json'
 INTO = f"""
   rows: {{{ECHO}, into: {{table: jobs, pk: id, add: {{worth: "{{{{ id * 2 }}}}"}}, indexes: [worth]}}}}
@@ -62,21 +59,6 @@ FILES = {
     "elsewhere": [PREPARED, ("batchctl.filing:_rename", "after"), FINISHED, SETTLED],
 }
 KEYS = list(range(1, 7))
-
-
-def die(scene: Scene, point: str, moment: str, number: int, *command: str) -> None:
-    """Run the command until the point; it must not come past it."""
-    done = subprocess.run(
-        [sys.executable, DIES, f"{point}:{moment}:{number}", *command],
-        cwd=scene.folder,
-        env=scene.cli.environment(PYTHONPATH=str(Path(__file__).parents[2])),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 @pytest.mark.parametrize(("processor", "point", "moment"), [(p, *point) for p in POINTS for point in POINTS[p]])
