@@ -153,6 +153,17 @@ def test_lists_of_paths() -> None:
     assert "add -0" in problems.details()[0]
 
 
+def test_what_a_list_names_is_told_with_its_line_and_its_name() -> None:
+    problems = Problems()
+    named = named_in(b"gone\n\nin\n", "l", null=False, problems=problems)
+    Path("in").mkdir()
+    assert list(Selection().files(named, problems)) == []
+    assert problems.details() == [
+        "l:1: gone: cannot be read: No such file or directory",
+        "l:3: in: is a folder; add -r to take the files in it",
+    ]
+
+
 def test_many_files_come_in_order() -> None:
     names = [f"in/{n:03}.txt" for n in range(200)]
     make(*names)

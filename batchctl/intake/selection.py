@@ -47,7 +47,9 @@ class Selection:
     def files(self, paths: Iterable[tuple[str, str]], problems: Problems) -> Iterator[Candidate]:
         """The files behind (where it was named, path) in order, folders sorted by name. What can't be taken goes
         to `problems`."""
-        for where, path in paths:
+        for place, path in paths:
+            shown = readable(path)
+            where = place if shown in ("", place) else f"{place}: {shown}"
             try:
                 status = Path(path).stat()
             except (OSError, ValueError) as error:
