@@ -286,6 +286,14 @@ def test_positions_go_on_over_several_sources_and_the_limit_counts_all(tmp_path:
     assert not problems
 
 
+def test_nothing_behind_the_limit_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": "1"}\n{"id": ""}\n{"id": ""}\nno record\n')
+    problems = Problems()
+    streams = [(name, records(str(tmp_path / name), problems, print)) for name in ("a.jsonl", "gone.jsonl")]
+    assert [item.key for item in orders(streams, limit=2, problems=problems)] == ["1"]
+    assert [detail.split(": ")[0] for detail in problems.details()] == ["a.jsonl:2"]
+
+
 def test_only_so_many_reasons_are_listed_but_all_are_counted(tmp_path: Path) -> None:
     read = Read(tmp_path / "o.csv", "id,name\n" + "x\n" * (SHOWN + 17))
     assert len(read.details) == SHOWN + 1

@@ -31,10 +31,29 @@ def orders(
     lane_of: LaneOf | None = None,
     problems: Problems,
 ) -> Iterator[Incoming]:
-    """The items in input order, positions from 1. Bad records go to `problems` and are left out."""
+    """The items in input order, positions from 1, of the first `limit` records. Bad ones go to `problems` and are left
+    out."""
     positions = count(1)
+    if limit is not None:
+        streams = _first(streams, limit)
     records = (_items(name, found, tuple(key_fields), positions, check, lane_of, problems) for name, found in streams)
-    return islice(chain.from_iterable(records), limit)
+    return chain.from_iterable(records)
+
+
+def _first(streams: Iterable[Stream], limit: int) -> Iterator[Stream]:
+    """The first records of all streams together; what comes after them is not read, good or bad."""
+    left = limit
+
+    def taken(found: Iterable[Record]) -> Iterator[Record]:
+        nonlocal left
+        for record in islice(found, left):
+            left -= 1
+            yield record
+
+    for name, found in streams:
+        if not left:
+            return
+        yield name, taken(found)
 
 
 def _items(
