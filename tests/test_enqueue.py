@@ -126,6 +126,15 @@ def test_a_command_needs_no_config(cli: Cli) -> None:
     assert done.stdout.splitlines() == ["a b.txt", "c.txt"]
 
 
+def test_under_run_one_document_has_the_answers_of_both(cli: Cli) -> None:
+    call = ("orders", "--id", "1", "--idempotency-key", "k", "--run")
+    answer = asked(cli, *call, "--", "echo")
+    assert (answer["completed"], answer["unfinished_items"], answer["existing"]) == (1, 0, False)
+    assert (answer["batch"]["status"], answer["skipped_items"]) == ("completed", 0)
+    assert answer["batches"] == [answer["batch"]]
+    assert asked(cli, *call, "--", "echo")["existing"] is True
+
+
 def test_a_commands_own_options(work: Cli) -> None:
     asked(work, "orders", "o.csv", "--timeout", "20s", "--retries", "0", "--stdout-to", "out-{{ key }}.txt",
         "--run", "--", "echo", "hello {name}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from batchctl.worker import Worker
     from batchctl.workplan import Ending, Setup
 
+Also = Callable[[list[dict[str, Any]]], Mapping[str, Any]]
 _TOLD = 5  # problems with messages that are told of at the end
 _STOPPED = 128  # a process ended by signal n reports 128 + n
 
@@ -48,8 +50,11 @@ class RunOptions:
     print_output: bool = False
 
 
-def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOptions) -> int:
-    """Drain these batches (None: everything) with this config, show progress, answer. Returns the exit code."""
+def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOptions, also: Also | None = None) -> int:
+    """Drain these batches (None: everything) with this config, show progress, answer. Returns the exit code.
+
+    `also` makes of the batches as they are then what the JSON answer tells, too: what came before the drain.
+    """
     from batchctl.service import Service
     from batchctl.worker import Worker
     from batchctl.workplan import Plan
@@ -81,7 +86,7 @@ def run_batches(shared: Globals, batch_nos: list[int] | None, options: RunOption
         console.warn(problem)
     for problem in (*porter.total.problems, *porter.total.kept)[:_TOLD] if porter is not None else ():
         console.warn(problem)
-    return _answer(shared, store, worker, ending, scope, begun)
+    return _answer(shared, store, worker, ending, scope, begun, also)
 
 
 def _is_service(service: Service) -> bool:
@@ -184,7 +189,15 @@ def _retries(definition: str) -> int:
     return inline(definition).max_retries
 
 
-def _answer(shared: Globals, store: Store, worker: Worker, ending: Ending, scope: Scope, begun: float) -> int:
+def _answer(
+    shared: Globals,
+    store: Store,
+    worker: Worker,
+    ending: Ending,
+    scope: Scope,
+    begun: float,
+    also: Also | None,
+) -> int:
     from batchctl.workplan import Ending
 
     views, tally = shared.views(store), worker.tally
@@ -202,6 +215,7 @@ def _answer(shared: Globals, store: Store, worker: Worker, ending: Ending, scope
                 "unfinished_items": left,
                 "batches": batches,
                 "duration_ms": round((time.monotonic() - begun) * 1000),
+                **(also(batches) if also else {}),
             }
         )
     else:

@@ -19,7 +19,7 @@ def enqueued(shared: Globals, options: EnqueueOptions, loaded: Loaded) -> None:
     if options.run and batches:
         _remark(batches, loaded, print_id=options.print_id and not shared.json)
     elif shared.json:
-        console.emit_json(_document(batches, loaded, options))
+        console.emit_json(document(batches, loaded, options))
     elif options.print_id:
         for batch in batches:
             console.out(batch["id"])
@@ -41,7 +41,8 @@ def previewed(shared: Globals, processor: str, shown: Sequence[Mapping[str, Any]
     console.note(f"{console.plural(count, 'item')} for {processor} would be enqueued{more}; nothing was stored")
 
 
-def _document(batches: list[dict[str, Any]], loaded: Loaded, options: EnqueueOptions) -> dict[str, Any]:
+def document(batches: list[dict[str, Any]], loaded: Loaded, options: EnqueueOptions) -> dict[str, Any]:
+    """The answer as JSON; under --run a part of the run's."""
     rest = {"existing": loaded.existing, "skipped_items": loaded.skipped_items}
     if options.split is not None:
         return {"batches": batches, **rest}

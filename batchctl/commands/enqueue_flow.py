@@ -178,6 +178,7 @@ def _run(shared: Globals, options: EnqueueOptions, loaded: Loaded, words: Sequen
             forever=options.forever,
             print_output=words is not None and not shared.json,
         ),
+        also=None if options.forever else lambda batches: answer.document(batches, loaded, options),
     )
 
 
