@@ -47,6 +47,7 @@ def test_retry_sends_failed_items_back(program: Program) -> None:
         (["1"], "completed failed failed cancelled"),
         (["4", "--cancelled"], "completed failed failed pending"),
         (["--all-failed"], "completed pending pending cancelled"),
+        (["june", "--all-failed"], "completed pending pending cancelled"),
         (["--all-failed", "--org", "other"], "completed failed failed cancelled"),
     ],
 )

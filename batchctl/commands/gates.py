@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from batchctl.commands.common import Globals
 from batchctl.commands.targets import batches_of
-from batchctl.errors import ConfigError, NotFound, UsageError
+from batchctl.errors import ConfigError, InvalidInput, UsageError
 from batchctl.store import EVERYTHING, Store
 
 
@@ -24,7 +24,8 @@ class Gates:
 
 
 def chosen(shared: Globals, names: Sequence[str] | None, processor: str | None, *, everything: bool) -> Gates:
-    """Exactly one of the three ways to choose. Raises UsageError for none or several, NotFound for unknown names."""
+    """Exactly one of the three ways to choose. Raises UsageError for none or several, NotFound for unknown
+    batches, InvalidInput for an unknown processor."""
     if sum((bool(names), processor is not None, everything)) != 1:
         raise UsageError("name batches, or --processor P, or --all", hint="one of the three")
     if names:
@@ -48,5 +49,5 @@ def _of_processor(shared: Globals, store: Store, name: str) -> Gates:
     if name not in known:
         near = difflib.get_close_matches(name, sorted(known), 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(sorted(known)) or 'none'}"
-        raise NotFound(f"no config here and no batch has a processor {name!r}", hint=hint)
+        raise InvalidInput(f"no config here and no batch has a processor {name!r}", hint=hint)
     return Gates(store, f"processor {name}", processor=name)

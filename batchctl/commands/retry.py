@@ -37,7 +37,7 @@ class Pick:
 def retry(
     ctx: typer.Context,
     what: Annotated[list[str] | None, typer.Argument(metavar="[BATCH|ITEM]...", help="Batches or items.")] = None,
-    all_failed: Annotated[bool, typer.Option("--all-failed", help="The failed items of every batch.")] = False,
+    all_failed: Annotated[bool, typer.Option("--all-failed", help="All failed items: of what is named, else of every batch.")] = False,
     cancelled: Annotated[bool, typer.Option("--cancelled", help="Cancelled items as well.")] = False,
     error: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only items whose error contains this text.")
@@ -57,10 +57,10 @@ def retry(
     With --data FILE only the items whose keys are in FILE go back, with the payload from there.
     """
     shared = globals_of(ctx)
-    if bool(what) == all_failed:
-        raise UsageError("name batches or items, or --all-failed", hint="one of the two")
-    if data is not None and (reread or all_failed):
-        raise UsageError("--data goes with batches, not with --reread or --all-failed")
+    if not what and not all_failed:
+        raise UsageError("name batches or items, or --all-failed", hint="`batchctl list` shows what there is")
+    if data is not None and (reread or not what):
+        raise UsageError("--data goes with batches, not with --reread or with --all-failed alone")
     store = shared.existing_store(what[0] if what else "--all-failed")
     targets = _targets(shared, store, what or [])
     pick = Pick(cancelled, _stored(error), _stored(lane), from_start)
@@ -111,7 +111,7 @@ def _finish(shared: Globals, store: Store, counts: dict[int, int], *, run: bool)
         from batchctl.commands.drain import RunOptions, run_batches
 
         console.note(f"{console.plural(total, 'item')} went back into the queue")
-        return run_batches(shared, changed, RunOptions())
+        return run_batches(shared, changed, RunOptions(), also=lambda _: {"retried_items": total})
     if shared.json:
         console.emit_json({"retried_items": total, "batches": views.batches_of(counts)})
     elif not total:
