@@ -88,7 +88,12 @@ class StoreLocked(StoreError):
 
 class StoreInterrupted(StoreError):
     """The transaction was ended from outside (connection, server, deadlock, time limit), and nothing of it is stored:
-    the same may work if it is done again."""
+    the same may work if it is done again.
+
+    within   it came out of a part of that transaction: only who began it can do it again
+    """
+
+    within = False
 
 
 class StoreReadOnly(StoreError):

@@ -9,6 +9,7 @@ from hashlib import blake2b
 import msgspec
 
 from batchctl import recovery
+from batchctl.engines.again import snapshot
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.engines.transfer import Table, Transfer
 from batchctl.errors import StoreCorrupt, StoreError, UsageError
@@ -77,8 +78,7 @@ def _refuse_same(out: Transfer, target: Engine, name: str) -> None:
 
 def _refuse_busy(engine: Engine, name: str) -> None:
     """Raises UsageError where somebody is at work in the store."""
-    with engine.read() as tx:
-        doing = _doing(tx)
+    doing = snapshot(engine, _doing)
     if doing:
         raise UsageError(
             f"{name}: work is going on, so it can't be copied",

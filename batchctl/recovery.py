@@ -12,6 +12,7 @@ from typing import Any
 
 from batchctl import hosts
 from batchctl.engines import presence
+from batchctl.engines.again import snapshot
 from batchctl.engines.base import Engine
 from batchctl.inflight import InFlight
 from batchctl.transitions import bulk, clock, loading, recovering
@@ -95,9 +96,8 @@ def recover_workers(
     """Put back what dead workers held; and put right what a clock that was set back has delayed. `note` is called in
     each commit with what it records."""
     clock.set_back(engine)
-    with engine.read() as tx:
-        rows = tx.dicts("all_workers")
-        ownerless = [worker_id for (worker_id,) in tx.all("ownerless_items") if worker_id != own]
+    rows, held = snapshot(engine, lambda tx: (tx.dicts("all_workers"), tx.all("ownerless_items")))
+    ownerless = [worker_id for (worker_id,) in held if worker_id != own]
     failed: list[Settled] = []
     items = workers = 0
     for row in rows:
@@ -144,8 +144,8 @@ def tidy(engine: Engine) -> None:
     gone = {name for name in presence.names(folder) if not engine.alive(name)}
     if not gone:
         return
-    with engine.read() as tx:  # after the look at the locks: who was alive then may have made its row since
-        gone -= {row["id"] for row in tx.dicts("all_workers")}
+    # After the look at the locks: who was alive then may have made its row since.
+    gone -= {row["id"] for row in snapshot(engine, lambda tx: tx.dicts("all_workers"))}
     for name in gone:
         presence.forget(folder, name, with_it=partial(_clear, folder, name))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchctl.announce import Announcer
+from batchctl.engines.again import snapshot
 from batchctl.engines.base import Engine
 from batchctl.errors import StoreMissing, UsageError
 from batchctl.model import NewBatch, Priority
@@ -82,8 +83,7 @@ class Store:
 
     def refuse_over_quota(self, new: NewBatch, batches: int) -> None:
         """Raises LimitReached where `enqueue` would refuse to make so many batches now."""
-        with self.engine.read() as tx:
-            refuse_over_quota(tx, new, batches, self.engine.now())
+        snapshot(self.engine, lambda tx: refuse_over_quota(tx, new, batches, self.engine.now()))
 
     def pause(self, batch_nos: Iterable[int], until: int | None, actor: str | None) -> int:
         return control.pause(self.engine, batch_nos, until, actor)

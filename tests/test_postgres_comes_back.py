@@ -77,6 +77,22 @@ def test_a_worker_waits_for_the_server(cli: Cli, url: str, command: str, server:
     assert cli.json("show", "latest", "--store", url)["summary"]["completed"] == 1
 
 
+@pytest.mark.parametrize("command", [("init",), ("store", "copy", "old.db"), ("store", "upgrade"), ("list",)])
+def test_a_command_asks_for_a_moment(cli: Cli, url: str, command: tuple[str, ...]) -> None:
+    """A server that is about to be there is there soon."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    way = at_port(url, listener.getsockname()[1])
+    cli.ok("enqueue", "orders", "--id", "1", "--store", "old.db", "--", "echo", "hi")
+    started = cli.start(
+        "--store", "old.db" if "copy" in command else way, *command, *([way] if "copy" in command else [])
+    )
+    refuse_one(listener)
+    proxy = Proxy(server_of(url), listener)
+    out, err = started.communicate(timeout=60)
+    proxy.close()
+    assert started.returncode == 0, out + err
+
+
 @pytest.mark.parametrize("wrong", ["password", "database"])
 def test_what_will_not_pass_is_not_tried_again(cli: Cli, url: str, wrong: str) -> None:
     proxy = Proxy(server_of(url))

@@ -12,6 +12,7 @@ from batchctl import console
 from batchctl.commands.common import Globals, confirm, globals_of
 from batchctl.commands.targets import Targets, resolve_all
 from batchctl.commands.workers import known_workers
+from batchctl.engines.again import snapshot
 from batchctl.store import Store
 from batchctl.views import Views
 
@@ -36,8 +37,7 @@ def cancel(
     """
     shared = globals_of(ctx)
     store = shared.existing_store(what[0])
-    with store.engine.read() as tx:
-        targets = resolve_all(tx, what, shared.organization)
+    targets = snapshot(store.engine, lambda tx: resolve_all(tx, what, shared.organization))
     views = shared.views(store)
     _agree(views, targets, yes=yes)
     running = _running(views, targets)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchctl import console
+from batchctl.engines.again import SHORT, patiently
 from batchctl.errors import ConfigError, InvalidInput, NotFound, StoreMissing, UsageError
 from batchctl.urls import without_password
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from batchctl.views import Views
 
 
-_SHORT, _LONG = 3.0, 30.0  # seconds for which a server that does not answer is asked again: by commands, by workers
+_LONG = 30.0  # seconds for which a worker asks a server again that does not answer
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Globals:
     flags: dict[str, Any] = field(default_factory=dict)
     _config: Config | None = field(default=None, repr=False)
     _store: Store | None = field(default=None, repr=False)
-    _patience: float = _SHORT
+    _patience: float = SHORT
 
     @property
     def config_path(self) -> Path | None:
@@ -145,7 +146,6 @@ class Globals:
         self._patience = _LONG
 
     def _connected(self, create: bool) -> Store:
-        from batchctl.engines.again import patiently
         from batchctl.store import Store
 
         target, announcer = self.target(), self.announcer()

@@ -9,6 +9,8 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import globals_of
+from batchctl.engines.again import snapshot
+from batchctl.engines.base import Tx
 from batchctl.errors import InvalidInput
 from batchctl.patterns import Group
 from batchctl.views import resolve_batches
@@ -35,9 +37,12 @@ def errors(
     groups: list[Group] = []
     if store is not None:
         views = shared.views(store)
-        with store.engine.read() as tx:
+
+        def ask(tx: Tx) -> list[Group]:
             nos = None if batch is None else resolve_batches(tx, batch, shared.organization)
-            groups = failure_groups(views, nos)
+            return failure_groups(views, nos)
+
+        groups = snapshot(store.engine, ask)
     if shared.json or form == "json":
         console.emit_json({"errors": [_json(group) for group in groups], "failed_items": _total(groups)})
     elif not groups:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from batchctl.commands.common import Globals
 from batchctl.commands.targets import batches_of
+from batchctl.engines.again import snapshot
 from batchctl.errors import ConfigError, InvalidInput, UsageError
 from batchctl.store import EVERYTHING, Store
 
@@ -42,8 +43,7 @@ def chosen(shared: Globals, names: Sequence[str] | None, processor: str | None, 
 def _of_processor(shared: Globals, store: Store, name: str) -> Gates:
     if shared.organization is not None:
         raise UsageError("--processor pauses it for every organization", hint="leave out --org, or name batches")
-    with store.engine.read() as tx:
-        known = {row[0] for row in tx.all("view_processor_names")}
+    known = {row[0] for row in snapshot(store.engine, lambda tx: tx.all("view_processor_names"))}
     with contextlib.suppress(ConfigError):  # the store knows those that have work
         known |= set(shared.config().processors)
     if name not in known:

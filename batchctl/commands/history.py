@@ -10,6 +10,7 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import globals_of
+from batchctl.engines.again import snapshot
 from batchctl.engines.base import Tx
 from batchctl.views import resolve_target
 from batchctl.views.items import error_json
@@ -32,15 +33,15 @@ def history(
     """Show what happened to a batch or item: who enqueued it, each attempt, retry, pause, cancel and recovery."""
     shared = globals_of(ctx)
     store = shared.existing_store(what)
-    more = False
-    with store.engine.read() as tx:
+
+    def ask(tx: Tx) -> tuple[list[dict[str, Any]], bool]:
         target = resolve_target(tx, what, shared.organization)
         if target.item_id is not None:
             no = tx.value("view_item_batch", {"id": target.item_id})
-            rows = tx.dicts("view_history_of_item", {"no": no, "id": target.item_id})
-        else:
-            rows = [row for no in target.batch_nos for row in _of_batch(tx, no, limit + 1)]
-            rows, more = _newest(rows, limit)
+            return tx.dicts("view_history_of_item", {"no": no, "id": target.item_id}), False
+        return _newest([row for no in target.batch_nos for row in _of_batch(tx, no, limit + 1)], limit)
+
+    rows, more = snapshot(store.engine, ask)
     found = [_entry(row) for row in rows]
     if shared.json:
         console.emit_json({"history": found})

@@ -112,9 +112,11 @@ def _write(path: Path, content: bytes) -> None:
 
 def _create_store(shared: Globals, config: Path) -> None:
     from batchctl.config import load
+    from batchctl.engines.again import SHORT, patiently
     from batchctl.store import Store
 
-    Store.open(shared.store_url or load(config, shared.environ, shared.cwd).store, create=True).close()
+    target = shared.store_url or load(config, shared.environ, shared.cwd).store
+    patiently(lambda: Store.open(target, create=True), SHORT).close()
 
 
 def _next(shared: Globals, folder: Path, example: Example) -> list[str]:

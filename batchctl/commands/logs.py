@@ -10,6 +10,7 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import globals_of
+from batchctl.engines.again import snapshot
 from batchctl.errors import NotFound
 from batchctl.views import Views, resolve_item
 from batchctl.views.items import FINAL
@@ -31,8 +32,7 @@ def logs(
     """Show what an item wrote: its standard error, its output where it failed, and the handler's log lines."""
     shared = globals_of(ctx)
     store = shared.existing_store(what)
-    with store.engine.read() as tx:
-        number = resolve_item(tx, what, shared.organization)
+    number = snapshot(store.engine, lambda tx: resolve_item(tx, what, shared.organization))
     views = shared.views(store)
     found = views.logs(number, attempt)
     if attempt is not None and not found and attempt not in [one["attempt"] for one in views.attempts(number)]:

@@ -9,7 +9,7 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import Globals, globals_of
-from batchctl.engines.again import again
+from batchctl.engines.again import again, snapshot
 from batchctl.errors import InvalidInput, NotFound, UsageError
 from batchctl.views.times import ms_of
 
@@ -130,9 +130,8 @@ def list_(
     if store is not None:
         from batchctl.views.notices import notice_counts, notices
 
-        with store.engine.read() as tx:
-            found = notices(tx, status, shared.organization, limit)
-            counts = notice_counts(tx, shared.organization)
+        org = shared.organization
+        found, counts = snapshot(store.engine, lambda tx: (notices(tx, status, org, limit), notice_counts(tx, org)))
     if shared.json:
         console.emit_json({"notifications": found, "summary": counts | {"total": sum(counts.values())}})
     elif store is not None:
@@ -191,6 +190,7 @@ def retry(
     _send_again(shared, store, ids)
 
 
+@again
 def _wanted(shared: Globals, store: Store, messages: list[int] | None) -> list[int]:
     import json
 
@@ -233,6 +233,7 @@ def _send_again(shared: Globals, store: Store, ids: Sequence[int]) -> None:
         raise typer.Exit(1)
 
 
+@again
 def _unsent(shared: Globals, store: Store, ids: Sequence[int]) -> list[dict[str, Any]]:
     from batchctl.views.notices import notices
 

@@ -43,6 +43,11 @@ def target(output: str | None, *, mode: int | None = None) -> Iterator[BinaryIO]
         raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
 
 
+def is_replaced(output: str | None) -> bool:
+    """Whether `target` can be tried again: nobody has seen a part of it."""
+    return output not in (None, "-") and (not os.path.lexists(output or "") or Path(output or "").is_file())
+
+
 class _Screen(io.BytesIO):
     """A document on its way to a terminal, which is spared the control characters of strangers."""
 

@@ -11,7 +11,8 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import globals_of
-from batchctl.commands.output import target
+from batchctl.commands.output import is_replaced, target
+from batchctl.engines.again import again
 from batchctl.errors import InvalidInput
 from batchctl.export import FORMATS, Source, write
 from batchctl.views import resolve_batches
@@ -43,12 +44,16 @@ def results(
         raise InvalidInput("an XLSX file is no text for a terminal", hint="name a file with -o FILE")
     store = shared.existing_store(batch)
     views = shared.views(store)
-    with store.engine.read() as tx:
-        nos = resolve_batches(tx, batch, shared.organization)
-        found = zip(views.batches_of(nos), nos, strict=True)
-        sources = [Source(one, partial(result_rows, views, no, states)) for one, no in found]
-        with target(output) as out:
-            write(name, out, sources)
+
+    def export() -> None:
+        with store.engine.read() as tx:
+            nos = resolve_batches(tx, batch, shared.organization)
+            found = zip(views.batches_of(nos), nos, strict=True)
+            sources = [Source(one, partial(result_rows, views, no, states)) for one, no in found]
+            with target(output) as out:
+                write(name, out, sources)
+
+    (again(export) if is_replaced(output) else export)()
     if output not in (None, "-"):
         console.note(f"wrote {output}")
 

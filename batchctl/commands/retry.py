@@ -11,6 +11,7 @@ from batchctl import console
 from batchctl.commands.common import Globals, globals_of
 from batchctl.commands.retry_input import new_payloads, reread_files
 from batchctl.commands.targets import Targets, resolve_all
+from batchctl.engines.again import again
 from batchctl.errors import UsageError
 from batchctl.store import Store
 from batchctl.views import storable
@@ -72,6 +73,7 @@ def _stored(text: str | None) -> str | None:
     return None if text is None else storable(text)
 
 
+@again
 def _targets(shared: Globals, store: Store, names: list[str]) -> Targets:
     with store.engine.read() as tx:
         if names:

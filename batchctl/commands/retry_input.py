@@ -7,12 +7,15 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from batchctl import console
 from batchctl.commands.common import Globals
 from batchctl.commands.targets import Targets
 from batchctl.config.structs import LaneConfig
+from batchctl.engines.again import again, snapshot
+from batchctl.engines.base import Row, Tx
 from batchctl.errors import ConfigError, InvalidInput
 from batchctl.store import Store
 
@@ -93,9 +96,12 @@ def _other_lane(
 
     if not rules:
         return []
-    with store.engine.read() as tx:
+
+    def ask(tx: Tx) -> list[dict[str, Any]]:
         found = [tx.value("view_item_by_key", {"batch_no": no, "key": key}) for no in nos]
-        rows = tx.dicts("view_items", {"ids": json.dumps([number for number in found if number is not None])})
+        return tx.dicts("view_items", {"ids": json.dumps([number for number in found if number is not None])})
+
+    rows = snapshot(store.engine, ask)
     try:
         wanted = {value_of(lane, order) for lane in rules}
     except NoLane as error:
@@ -106,8 +112,7 @@ def _other_lane(
 
 def _lanes(shared: Globals, store: Store, nos: Sequence[int]) -> list[LaneConfig]:
     """The lanes of the batches' processors, as far as a config here knows them."""
-    with store.engine.read() as tx:
-        rows = [tx.dicts("view_batch_gate", {"no": no})[0] for no in nos]
+    rows = _gates(store, nos)
     found = []
     for name, definition in sorted({(row["processor"], row["definition"]) for row in rows}, key=str):
         with contextlib.suppress(ConfigError):
@@ -138,15 +143,22 @@ def reread_files(store: Store, targets: Targets, states: Sequence[str]) -> dict[
     return found
 
 
+def _gates(store: Store, nos: Sequence[int]) -> list[dict[str, Any]]:
+    return snapshot(store.engine, lambda tx: [tx.dicts("view_batch_gate", {"no": no})[0] for no in nos])
+
+
+def _unsuccessful(where: dict[str, Any], tx: Tx) -> list[Row]:
+    return tx.all("view_unsuccessful_files", where)
+
+
 def _files(store: Store, targets: Targets, states: Sequence[str]) -> Iterable[tuple[int, str]]:
-    with store.engine.read() as tx:
-        for no in targets.all_batch_nos:
-            where = {"no": no, "states": json.dumps(list(states)), "ids": None}
-            if no in targets.items:
-                where["ids"] = json.dumps(targets.items[no])
-            yield from tx.all("view_unsuccessful_files", where)
+    for no in targets.all_batch_nos:
+        ids = json.dumps(targets.items[no]) if no in targets.items else None
+        where = {"no": no, "states": json.dumps(list(states)), "ids": ids}
+        yield from snapshot(store.engine, partial(_unsuccessful, where))
 
 
+@again
 def _known(store: Store, nos: Sequence[int], key: str) -> bool:
     with store.engine.read() as tx:
         return any(tx.value("view_item_by_key", {"batch_no": no, "key": key}) is not None for no in nos)
@@ -156,8 +168,7 @@ def _check(shared: Globals, store: Store, nos: Sequence[int]) -> Callable[[dict[
     """What the batches' processors miss in an order; nothing where no config here knows them."""
     from batchctl.intake.checks import check_of
 
-    with store.engine.read() as tx:
-        rows = [tx.dicts("view_batch_gate", {"no": no})[0] for no in nos]
+    rows = _gates(store, nos)
     checks = []
     for name, definition in {(row["processor"], row["definition"]) for row in rows}:
         with contextlib.suppress(ConfigError):

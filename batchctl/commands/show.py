@@ -11,6 +11,8 @@ from batchctl import console
 from batchctl.adaptive import START
 from batchctl.commands.common import Globals, globals_of
 from batchctl.commands.item_table import item_table, state_of
+from batchctl.engines.again import snapshot
+from batchctl.engines.base import Tx
 from batchctl.errors import InvalidInput
 from batchctl.views import Views, resolve_target
 from batchctl.views.batches import STATES
@@ -39,17 +41,18 @@ def show(
         raise InvalidInput(f"--items: there is no state {items!r}", hint=f"one of all, none, {', '.join(STATES)}")
     store = shared.existing_store(what)
     views = shared.views(store)
-    with store.engine.read() as tx:
+
+    def ask(tx: Tx) -> dict[str, Any]:
         target = resolve_target(tx, what, shared.organization)
         if target.item_id is not None:
-            answer = _item_answer(views, target.item_id)
-        elif by is not None:
-            answer = _lanes_answer(views, target.batch_nos, limit, offset)
-        elif len(target.batch_nos) > 1:
-            answer = {"batches": views.batches_of(target.batch_nos)}
-        else:
-            answer = _batch_answer(shared, views, target.batch_nos[0], items, limit, offset)
-    _print(shared, answer, items, offset)
+            return _item_answer(views, target.item_id)
+        if by is not None:
+            return _lanes_answer(views, target.batch_nos, limit, offset)
+        if len(target.batch_nos) > 1:
+            return {"batches": views.batches_of(target.batch_nos)}
+        return _batch_answer(shared, views, target.batch_nos[0], items, limit, offset)
+
+    _print(shared, snapshot(store.engine, ask), items, offset)
 
 
 def _file(file: dict[str, Any]) -> str:

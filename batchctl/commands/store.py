@@ -10,6 +10,7 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import Globals, confirm, globals_of, one_line
+from batchctl.engines.again import SHORT, patiently, snapshot
 from batchctl.errors import BatchctlError, InvalidInput, StoreMissing, UsageError
 from batchctl.urls import without_password
 
@@ -46,11 +47,11 @@ def copy(
     shared.whole_store("store copy copies")
     names = without_password(source), without_password(target)
     began = time.monotonic()
-    out = Store.open(source, create=False)
+    out = patiently(lambda: Store.open(source, create=False), SHORT)
     try:
         confirm(f"copy {names[0]} to {names[1]}?", yes=yes)
         moving.get_ready(out.engine, names[0], max_crashes=_max_crashes(shared))
-        into = Store.open(target, create=True)
+        into = patiently(lambda: Store.open(target, create=True), SHORT)
         try:
             with console.far("copying") as progress:
                 moved = moving.copy(out.engine, into.engine, names, progress)
@@ -113,11 +114,10 @@ def upgrade(ctx: typer.Context) -> None:
     from batchctl.store import open_engine
 
     shared = globals_of(ctx)
-    engine = open_engine(shared.target(), create=False, upgrade=True)
+    engine = patiently(lambda: open_engine(shared.target(), create=False, upgrade=True), SHORT)
     try:
         before = engine.version_before
-        with engine.read() as tx:
-            alive = len(tx.dicts("all_workers"))
+        alive = len(snapshot(engine, lambda tx: tx.dicts("all_workers")))
     finally:
         engine.close()
     after = migrations("sqlite")[-1][0]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from batchctl.commands.common import Globals
+from batchctl.engines.again import snapshot
 from batchctl.engines.base import Tx
 from batchctl.errors import BatchctlError, NotFound, UsageError
 from batchctl.store import Store
@@ -47,14 +48,18 @@ def resolve_all(tx: Tx, names: Sequence[str], org: str | None) -> Targets:
 def batches_of(shared: Globals, names: Sequence[str]) -> tuple[Store, list[int]]:
     """The store, and the batches that were named. Raises NotFound, or UsageError for an item's number."""
     store = shared.existing_store(names[0])
-    nos: list[int] = []
-    wrong: list[BatchctlError] = []
-    with store.engine.read() as tx:
+
+    def ask(tx: Tx) -> tuple[list[int], list[BatchctlError]]:
+        nos: list[int] = []
+        wrong: list[BatchctlError] = []
         for name in names:
             try:
                 nos += [no for no in resolve_batches(tx, name, shared.organization) if no not in nos]
             except (NotFound, UsageError) as error:
                 wrong.append(error)
+        return nos, wrong
+
+    nos, wrong = snapshot(store.engine, ask)
     _refuse(wrong)
     return store, nos
 

@@ -11,6 +11,7 @@ import typer
 from batchctl import console
 from batchctl.commands.common import Globals, globals_of
 from batchctl.commands.live import live_progress
+from batchctl.engines.again import snapshot
 from batchctl.errors import NotFound
 from batchctl.views import Views, resolve_batches
 
@@ -37,8 +38,10 @@ def watch(
     views = shared.views(store)
     named: list[int] | None = None
     if batches:
-        with store.engine.read() as tx:
-            named = sorted({no for text in batches for no in resolve_batches(tx, text, shared.organization)})
+        org = shared.organization
+        named = snapshot(
+            store.engine, lambda tx: sorted({no for text in batches for no in resolve_batches(tx, text, org)})
+        )
     nos = set(named if named is not None else views.unfinished())
     with live_progress(store.engine.reader, named, shared.organization):
         _wait(views, nos, follow=named is None)

@@ -10,6 +10,8 @@ import typer
 from batchctl import console, why
 from batchctl.commands.common import Globals, globals_of
 from batchctl.commands.workers import known_workers
+from batchctl.engines.again import snapshot
+from batchctl.engines.base import Tx
 from batchctl.errors import ConfigError
 from batchctl.store import Store
 from batchctl.views import Views, resolve_target
@@ -31,12 +33,14 @@ def explain(
     store = shared.existing_store(what)
     views = shared.views(store)
     workers = known_workers(shared, store)
-    with store.engine.read() as tx:
+
+    def answer_all(tx: Tx) -> list[dict[str, Any]]:
         target = resolve_target(tx, what, shared.organization)
         if target.item_id is not None:
-            answers = [_item(shared, store, views, target.item_id, workers)]
-        else:
-            answers = [_batch(shared, store, views, no, workers) for no in target.batch_nos]
+            return [_item(shared, store, views, target.item_id, workers)]
+        return [_batch(shared, store, views, no, workers) for no in target.batch_nos]
+
+    answers = snapshot(store.engine, answer_all)
     if shared.json:
         console.emit_json(answers[0] if len(answers) == 1 else {"batches": answers})
         return

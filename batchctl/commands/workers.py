@@ -10,6 +10,7 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import Globals, globals_of
+from batchctl.engines.again import snapshot
 from batchctl.store import Store
 from batchctl.views.times import iso, ms_of
 
@@ -48,11 +49,11 @@ def known_workers(shared: Globals, store: Store) -> list[dict[str, Any]]:
     """Every worker with its `state` (alive, dead, rebooted, frozen) and the items that it holds."""
     from batchctl.recovery import health
 
-    with store.engine.read() as tx:
-        rows = tx.dicts("view_workers")
-        held: dict[str, list[dict[str, Any]]] = {}
-        for item in tx.dicts("view_held", {"org": shared.organization}):
-            held.setdefault(item["worker_id"], []).append(_held(item))
+    where = {"org": shared.organization}
+    rows, items = snapshot(store.engine, lambda tx: (tx.dicts("view_workers"), tx.dicts("view_held", where)))
+    held: dict[str, list[dict[str, Any]]] = {}
+    for item in items:
+        held.setdefault(item["worker_id"], []).append(_held(item))
     return [_worker(row, health(store.engine, row).value, held.get(row["id"], [])) for row in rows]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchctl.doctor.base import Finding, Patient, check
+from batchctl.engines.again import snapshot
 
 _FEW_FILES = 1_000  # inodes
 _BASE_FDS = 64  # the program itself: store, locks, sockets
@@ -49,8 +50,7 @@ def _clock(patient: Patient) -> Iterator[Finding]:
         return
     newest = None
     if patient.store is not None:
-        with patient.store.engine.read() as tx:
-            newest = tx.value("doctor_newest_event")
+        newest = snapshot(patient.store.engine, lambda tx: tx.value("doctor_newest_event"))
         ahead = newest - patient.store.engine.now() if newest is not None else 0
         if ahead > _AHEAD_MS:
             text = f"the clock is {ahead / 60_000:,.0f} min behind the newest entry of the store: it was put back"

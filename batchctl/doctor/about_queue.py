@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from batchctl.doctor.base import Finding, Patient, check
+from batchctl.engines.again import snapshot
 
 
 @check
 def _processors(patient: Patient) -> Iterator[Finding]:
     if patient.store is None:
         return
-    with patient.store.engine.read() as tx:
-        waiting = tx.all("doctor_waiting", {"org": patient.organization})
-        broken = tx.all("doctor_broken")
+    where = {"org": patient.organization}
+    waiting, broken = snapshot(
+        patient.store.engine, lambda tx: (tx.all("doctor_waiting", where), tx.all("doctor_broken"))
+    )
     known = patient.config.processors if patient.config else {}
     bad = 0
     for name, batches, items in waiting if patient.config else ():
@@ -38,8 +40,7 @@ def _workers(patient: Patient) -> Iterator[Finding]:
     if patient.store is None:
         return
     engine = patient.store.engine
-    with engine.read() as tx:
-        rows = tx.dicts("all_workers")
+    rows = snapshot(engine, lambda tx: tx.dicts("all_workers"))
     gone = [row for row in rows if health(engine, row) is not Health.ALIVE]
     for row in gone:
         text = f"worker {row['id']} on {row['host']} is gone, and what it held waits"
@@ -52,8 +53,8 @@ def _workers(patient: Patient) -> Iterator[Finding]:
 def _notifications(patient: Patient) -> Iterator[Finding]:
     if patient.store is None:
         return
-    with patient.store.engine.read() as tx:
-        counts: dict[str, int] = dict(tx.all("view_notice_counts", {"org": patient.organization}))
+    where = {"org": patient.organization}
+    counts: dict[str, int] = dict(snapshot(patient.store.engine, lambda tx: tx.all("view_notice_counts", where)))
     if dead := counts.get("dead", 0):
         text = f"{dead:,} message{'' if dead == 1 else 's'} could not be delivered"
         yield Finding("notifications", "problem", text, "batchctl notify list, then batchctl notify retry")

@@ -5,31 +5,45 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from batchctl.errors import StoreInterrupted
+
+if TYPE_CHECKING:
+    from batchctl.engines.base import Engine, Tx
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 PATIENCE = 60.0  # seconds
 LONGEST_PAUSE = 2.0  # seconds
+SHORT = 3.0  # seconds for which somebody who waits for an answer is kept waiting for a server
 
 
 def again(act: Callable[_P, _T]) -> Callable[_P, _T]:
     """Call `act` again, after growing pauses, for as long as it ends in StoreInterrupted and PATIENCE lasts.
 
     For functions with one transaction: an error out of that means that nothing of it was stored. What they change
-    beside the store they must change anew each time."""
+    beside the store they must change anew each time. Within another transaction (a question inside of a snapshot)
+    nothing is done again: that is for who began it."""
 
     @wraps(act)
     def patient(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return act(*args, **kwargs)
-        except StoreInterrupted:
+        except StoreInterrupted as error:
+            if error.within:
+                raise
             return _retrying(PATIENCE, partial(act, *args, **kwargs))
 
     return patient
+
+
+@again
+def snapshot(engine: Engine, ask: Callable[[Tx], _T]) -> _T:
+    """What `ask` answers from one consistent snapshot. Where that is lost, all of it is asked again in a new one."""
+    with engine.read() as tx:
+        return ask(tx)
 
 
 def patiently(act: Callable[[], _T], seconds: float, waits: Callable[[StoreInterrupted], None] = lambda _: None) -> _T:

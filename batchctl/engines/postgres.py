@@ -19,7 +19,7 @@ from psycopg import pq
 from batchctl.announce import Announcer
 from batchctl.engines import postgres_folder
 from batchctl.engines import presence as marks
-from batchctl.engines.again import again
+from batchctl.engines.again import SHORT, again, patiently
 from batchctl.engines.base import Engine, Row
 from batchctl.engines.postgres_connection import Connection, Session
 from batchctl.engines.postgres_errors import shown, translated
@@ -88,8 +88,8 @@ class PostgresEngine:
         self._names: Counter[str] = Counter()
         self._folder: Path | None = None
         self._known = False
-        self._in_write: bool | None = None  # whether the open one is shared
-        self._written_on: Connection | None = None  # where the last one began
+        self._shared = False  # whether the open write is
+        self._begun_on: Connection | None = None  # that of the open transaction
         self._session = Session(url, self._on_connect)
         self._tx = PostgresTx(self._session_in_use, self._part)
         try:
@@ -125,7 +125,7 @@ class PostgresEngine:
         """The connection of the open transaction; a lost one is not replaced under it."""
         connection = self._session.current
         # A question asked meanwhile (`alive`) may have opened another, on which nothing has begun.
-        if connection is None or (self._in_write is not None and connection is not self._written_on):
+        if connection is None or (self._begun_on is not None and connection is not self._begun_on):
             raise psycopg.OperationalError("the connection is closed")
         return connection
 
@@ -135,7 +135,6 @@ class PostgresEngine:
     def write(self, *, shared: bool = False) -> Iterator[PostgresTx]:
         with translated(self.url):
             self._begin_write(shared=shared)
-            self._in_write = shared
             try:
                 yield self._tx
                 self._commit()
@@ -143,7 +142,7 @@ class PostgresEngine:
                 self._roll_back()
                 raise
             finally:
-                self._in_write = None
+                self._begun_on = None
 
     def announce_with(self, announcer: Announcer | None) -> None:
         self._tx.announcer = announcer
@@ -155,7 +154,7 @@ class PostgresEngine:
         row = cursor.fetchone()
         if row is not None:
             self._set_clock(row[0])
-        self._written_on = self._session.current
+        self._begun_on, self._shared = self._session.current, shared
 
     def _begin(self, sql: str) -> psycopg.Cursor[Row]:
         """Nothing has happened yet: where the old connection turns out to be dead, a new one begins."""
@@ -180,9 +179,8 @@ class PostgresEngine:
                 raise
 
     def _part(self) -> None:
-        assert self._in_write is not None
         self._commit()
-        self._begin_write(shared=self._in_write)
+        self._begin_write(shared=self._shared)
 
     def _roll_back(self) -> None:
         connection = self._session.current
@@ -198,15 +196,18 @@ class PostgresEngine:
 
     @contextmanager
     def read(self) -> Iterator[PostgresTx]:
-        with translated(self.url):
-            # Inside our own transaction: its view is the right one, and where it is lost, all of it is.
-            if self._in_transaction() or self._in_write is not None:
+        # Inside our own transaction: its view is the right one, and where it is lost, all of it is.
+        within = self._begun_on is not None
+        with translated(self.url, within=within):
+            if within:
                 yield self._tx
                 return
             self._begin(_READ)
+            self._begun_on = self._session.current
             try:
                 yield self._tx
             finally:
+                self._begun_on = None
                 self._roll_back()
 
     def _in_transaction(self) -> bool:
@@ -295,7 +296,7 @@ class PostgresEngine:
             check_version(self._session.get(), self.url)
 
     def reader(self) -> Engine:
-        return PostgresEngine(self.url, readonly=True)
+        return patiently(lambda: PostgresEngine(self.url, readonly=True), SHORT)
 
     def upkeep(self) -> PostgresUpkeep:
         return PostgresUpkeep(self.url, self._session.get)

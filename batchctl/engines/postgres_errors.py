@@ -45,11 +45,18 @@ _REFUSED = {"28000", "28P01"}
 
 
 @contextmanager
-def translated(url: str) -> Iterator[None]:
+def translated(url: str, *, within: bool = False) -> Iterator[None]:
+    """`within`: this is a part of a transaction that has begun further out."""
     try:
         yield
     except psycopg.Error as error:
-        raise store_error(url, error) from error
+        said = store_error(url, error)
+        if isinstance(said, StoreInterrupted):
+            said.within = within
+        raise said from error
+    except StoreInterrupted as error:
+        error.within = within
+        raise
 
 
 def store_error(url: str, error: psycopg.Error) -> BatchctlError:

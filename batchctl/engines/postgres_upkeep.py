@@ -12,6 +12,7 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from batchctl.engines import postgres_roles
+from batchctl.engines.again import again
 from batchctl.engines.postgres_connection import Connection
 from batchctl.engines.postgres_errors import shown, translated
 from batchctl.engines.postgres_server import server
@@ -26,6 +27,7 @@ class PostgresUpkeep:
         self._url = url
         self._connection = connection
 
+    @again
     def space(self) -> tuple[int | None, int | None]:
         """Bytes that the database takes; what is free on the server's disk can't be told from here."""
         with translated(self._url):
@@ -35,11 +37,13 @@ class PostgresUpkeep:
     def examine(self) -> list[str]:
         return []
 
+    @again
     def about(self) -> str:
         with translated(self._url):
             row = self._connection().execute("SELECT current_setting('server_version')").fetchone()
         return f"PostgreSQL {row[0] if row else '?'}"
 
+    @again
     def server(self) -> Server:
         with translated(self._url):
             return server(self._connection(), self._url)
@@ -65,6 +69,7 @@ class PostgresUpkeep:
         self._call([program, "--format=custom", f"--file={target}", "--dbname", make_conninfo(**where)], environment)
         self._call([str(Path(program).with_name("pg_restore")), "--list", str(target)], environment)
 
+    @again
     def roles(self, prefix: str, rows: bool | None, tenants: Sequence[str]) -> str:
         with translated(self._url):
             return postgres_roles.roles(self._connection(), postgres_roles.Wanted(prefix, rows, tenants))

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from batchctl.engines.again import again
+from batchctl.engines.again import again, snapshot
 from batchctl.engines.base import Engine, Row, Tx
 from batchctl.errors import UsageError
 from batchctl.model import ItemState
@@ -199,9 +199,7 @@ def retry(
     """
     bound = payloads is not None or files is not None
     plan = _Retry(selection, actor, from_start, payloads, files, bound)
-    with engine.read() as tx:
-        left = tx.all("bulk_of_batch", {"no": batch_no})
-    _finish(engine, left)
+    _finish(engine, snapshot(engine, lambda tx: tx.all("bulk_of_batch", {"no": batch_no})))
     if not _any(engine, batch_no, plan):
         return 0
     with presence(engine) as token:
@@ -297,8 +295,7 @@ def _note_retry(tx: Tx, act: _Act, plan: _Retry) -> None:
 def finish_interrupted(engine: Engine, *, patience: float | None = None, org: str | None = None) -> int:
     """Go on with bulk acts whose process is gone. Returns how many. What failure limits have begun is left to the next
     one who looks after `patience` seconds: a worker that calls this has other things to do."""
-    with engine.read() as tx:
-        left = tx.all("bulk_left", {"org": org})
+    left = snapshot(engine, lambda tx: tx.all("bulk_left", {"org": org}))
     if patience is None:
         return _finish(engine, left)
     carry_on(engine, patience, org)
@@ -308,8 +305,8 @@ def finish_interrupted(engine: Engine, *, patience: float | None = None, org: st
 def carry_on(engine: Engine, seconds: float, org: str | None = None) -> bool:
     """Cancel what failure limits have left, for about so long. True where more is to be done."""
     deadline = time.monotonic() + seconds
-    with engine.read() as tx:
-        left = [row for row in tx.all("bulk_left", {"org": org}) if row[2] == limits.STOPPED]
+    found = snapshot(engine, lambda tx: tx.all("bulk_left", {"org": org}))
+    left = [row for row in found if row[2] == limits.STOPPED]
     for batch_no, kind, _ in left:
         with presence(engine) as token:
             act = _Act(engine, batch_no, kind, token)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchctl.engines.again import again
+from batchctl.engines.again import again, snapshot
 from batchctl.engines.base import Engine, Row
 from batchctl.transitions.common import event
 
@@ -15,8 +15,7 @@ def set_back(engine: Engine) -> int:
     meant to. Those tries are moved to the present, so that nothing is moved twice. Returns how many there were; looks
     at a few rows only where there are none."""
     now = engine.now()
-    with engine.read() as tx:
-        latest = tx.value("latest_try_of_retries")
+    latest = snapshot(engine, lambda tx: tx.value("latest_try_of_retries"))
     if latest is None or latest <= now + _AHEAD:
         return 0
     moved = after = 0

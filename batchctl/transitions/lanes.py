@@ -234,12 +234,17 @@ def catch_up_all(engine: Engine) -> int:
         pass
     found = after = 0
     while True:
-        with engine.read() as tx:
-            stuck = [no for (no,) in tx.all("stuck_lanes", {"after": after, "limit": _CHUNK})]
+        stuck = _stuck(engine, after)
         if not stuck:
             return found
         _derive_all(engine, stuck)
         found, after = found + len(stuck), stuck[-1]
+
+
+@again
+def _stuck(engine: Engine, after: int) -> list[int]:
+    with engine.read() as tx:
+        return [no for (no,) in tx.all("stuck_lanes", {"after": after, "limit": _CHUNK})]
 
 
 @again

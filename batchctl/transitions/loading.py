@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from batchctl.engines.again import again as tries_again
+from batchctl.engines.again import snapshot
 from batchctl.engines.base import Engine, Presence, Tx
 from batchctl.model import Incoming, NewBatch
 from batchctl.places import common
@@ -293,8 +294,7 @@ class Loading:
 def abort_abandoned(engine: Engine, org: str | None = None) -> int:
     """Delete loads (and go on deleting batches) whose process is gone; what takes too long is left for the next pass,
     for a worker that calls this has other things to do. Returns how many."""
-    with engine.read() as tx:
-        loads = tx.all("abandoned_loads", {"org": org})
+    loads = snapshot(engine, lambda tx: tx.all("abandoned_loads", {"org": org}))
     gone = [no for no, loader in loads if not engine.alive(loader)]
     deadline = time.monotonic() + _PATIENCE
     for no in gone:

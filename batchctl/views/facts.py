@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from batchctl.engines.again import again
 from batchctl.engines.base import Tx
 from batchctl.views.outages import outages
 from batchctl.views.views import Views
@@ -26,6 +27,7 @@ class Place:
     outages: tuple[tuple[str, int], ...] = ()
 
 
+@again
 def place_of(views: Views, no: int) -> Place:
     """Where a batch stands. Other organizations' batches are not counted where only one was asked for."""
     org = views.org
@@ -54,6 +56,7 @@ def adaptive_limit(tx: Tx, processor: str) -> int | None:
     return known.get(processor)
 
 
+@again
 def item_row(views: Views, number: int) -> dict[str, Any]:
     """The plain facts of an item: batch_no, started_at, next_attempt_at, suspect, cancel_requested, ahead."""
     with views.engine.read() as tx:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batchctl.engines.again import again
 from batchctl.engines.base import Row, Tx
 from batchctl.patterns import Failure, Group, fold
 from batchctl.views.views import Views
@@ -12,6 +13,7 @@ KEYS = 10
 _LOWEST, _HIGHEST = 0, 2**63 - 1
 
 
+@again
 def failure_groups(
     views: Views, nos: Sequence[int] | None, *, limit: int | None = None, keys: int = KEYS
 ) -> list[Group]:

@@ -26,6 +26,7 @@ class LaneFacts:
     ahead: int
 
 
+@again
 def lanes_of(views: Views, no: int, *, limit: int, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     """A page of a batch's lanes in the order of their first items, and how many there are."""
     with views.engine.read() as tx:
@@ -49,6 +50,7 @@ def _lane_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return head | {"next": None if row["next_id"] is None else upcoming}
 
 
+@again
 def lane_facts(views: Views, number: int) -> LaneFacts | None:
     """The lane of an item; None where it goes through none."""
     with views.engine.read() as tx:
@@ -61,6 +63,7 @@ def lane_facts(views: Views, number: int) -> LaneFacts | None:
     return LaneFacts(lane["value"], lane["lane_limit"], lane["held_by"], heads, ahead)
 
 
+@again
 def held_lanes(views: Views, no: int) -> list[tuple[str, int]]:
     """Lanes of a batch that a failure holds, each with the failed item; a few of them where there are many."""
     with views.engine.read() as tx:
@@ -68,12 +71,14 @@ def held_lanes(views: Views, no: int) -> list[tuple[str, int]]:
 
 
 @again
+@again
 def first_in_lanes(views: Views, no: int) -> list[tuple[str, str]]:
     """Lanes in which items of a batch wait behind another batch, each with its id; a few where they are many."""
     with views.engine.read() as tx:
         return sorted((value, first) for value, first in tx.all("view_first_in_lanes", {"no": no, "most": _NAMED}))
 
 
+@again
 def pace(views: Views, processor: str) -> tuple[float, float] | None:
     """Milliseconds between two starts of the processor, and when the next may be (ms UTC); None without a rate."""
     with views.engine.read() as tx:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchctl.engines.again import again
 from batchctl.engines.base import Tx
 from batchctl.histogram import percentile
 from batchctl.views.gates import gate_of, processors
@@ -74,6 +75,7 @@ class Statistics:
         yield self.users.setdefault(user or "", Figures())
 
 
+@again
 def statistics(views: Views, since: int) -> Statistics:
     """The queue now, and attempts that ended since then (ms UTC; 0 for all there ever were). One snapshot."""
     with views.engine.read() as tx:
@@ -178,6 +180,7 @@ def _step(at: int, outcomes: Counter[str]) -> dict[str, Any]:
     }
 
 
+@again
 def by_part(views: Views) -> tuple[Parts, Parts]:
     """The queue now, and all attempts there ever were, by (processor, organization)."""
     queue: Parts = {}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from msgspec.structs import replace
-from postgres_proxy import Cut, Proxy
+from postgres_proxy import Cut, proxied
 from postgres_server import cluster
 
 from batchctl.engines import postgres
-from batchctl.engines.again import again
+from batchctl.engines.again import again, snapshot
+from batchctl.engines.base import Tx
 from batchctl.errors import InvalidInput, StoreInterrupted
 from batchctl.store import Store
 from store.kit import Worker, completed, load, scope
@@ -26,19 +27,6 @@ _T = TypeVar("_T")
 
 def surely(act: Callable[[], _T]) -> _T:
     return again(act)()
-
-
-@contextmanager
-def proxied(url: str) -> Iterator[tuple[Proxy, str]]:
-    parts = urlsplit(url)
-    assert parts.hostname
-    assert parts.port
-    proxy = Proxy((parts.hostname, parts.port))
-    place = parts.netloc.rpartition("@")[0] + f"@127.0.0.1:{proxy.port}"
-    try:
-        yield proxy, urlunsplit(parts._replace(netloc=place, query="sslmode=disable&gssencmode=disable"))
-    finally:
-        proxy.close()
 
 
 def work(store: Store) -> int:
@@ -141,6 +129,32 @@ def test_a_question_does_not_bring_a_lost_write_back(
             act()
         with engine.read() as tx:
             assert tx.value("control_number") == 0
+        engine.close()
+
+
+def test_a_snapshot_that_is_lost_is_asked_for_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer is put together from two of them, nor by a question inside of it that asks again by itself."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with cluster().database() as url:
+        engine = postgres.PostgresEngine(url)
+        seen: list[int] = []
+
+        def raise_it() -> None:
+            other = postgres.PostgresEngine(url)
+            with other.write() as tx:
+                tx.run("raise_control")
+            other.close()
+
+        def ask(tx: Tx) -> tuple[int, int]:
+            first = tx.value("control_number")
+            seen.append(first)
+            if len(seen) == 1:
+                cluster().execute(_kill_all(url))
+                raise_it()
+            return first, snapshot(engine, lambda tx: int(tx.value("control_number")))
+
+        assert snapshot(engine, ask) == (1, 1)
+        assert seen == [0, 1]
         engine.close()
 
 
