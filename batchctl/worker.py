@@ -278,7 +278,10 @@ class Worker:
                 self.tally.add(one)
         if found.items or found.bulk:
             self._claims.again()
-        self._claims.suspects = self._rounds.suspect_waits(self._setup, self._claimer)
+        waits = self._rounds.suspect_waits(self._setup, self._claimer)
+        if waits and not self._claims.suspects:
+            self._claims.again()  # what kept it back may have ended by what we did ourselves: an outage
+        self._claims.suspects = waits
 
     # -- the end
 

@@ -8,10 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
 from conftest import Cli
 from servers import Answer, HttpServer, Recorded, free_port
 
-from e2e.kit import Scene, audit, eventually, finish
+from e2e.kit import Scene, audit, eventually, finish, kill9
 
 CONFIG = """
 store: q.db
@@ -61,6 +62,33 @@ def test_an_outage_costs_no_attempts_and_ends_by_itself(scene: Scene) -> None:
     assert scene.value("SELECT count(*) FROM attempts WHERE counted = 1") == 45
     assert scene.value("SELECT count(*) FROM attempts WHERE outcome = 'outage'") == before - 5
     assert scene.cli.json("stats")["outages"] == []
+    audit(scene)
+
+
+@pytest.mark.parametrize("origin", ["of all", "of the item"])
+def test_who_probes_is_killed(scene: Scene, origin: str) -> None:
+    """The item goes back, somebody else's probe finds the receiver up again, all go on; none of it costs an attempt."""
+    answer = [Answer(503)]
+    with HttpServer() as server:
+        server.answers(lambda _: answer[0])
+        scene.cli.config(CONFIG % (server.url if origin == "of all" else "http://127.0.0.1:{{ port }}/", 0, 50))
+        scene.enqueue([{"id": n, "port": server.port} for n in range(1, 7)])
+        first = scene.worker()
+        scene.wait_for("outage")
+        settled = "SELECT count(*) FROM outages WHERE out_since IS NOT NULL AND refund = 0"
+        eventually(lambda: not scene.states().get("processing") and scene.value(settled), "what was sent has come back")
+        before, answer[0] = len(server.requests), Answer(200, {"done": True}, hold=True)
+        scene.change("UPDATE outages SET probe_at = ? WHERE out_since IS NOT NULL", time.time_ns() // 1_000_000)
+        server.wait(before + 1)
+        kill9(first)
+        second = scene.worker()
+        server.wait(before + 2)
+        assert scene.states()["processing"] == 1
+        server.release()
+        finish(second, 0)
+        assert len(server.requests) == before + 7
+    assert scene.rows("SELECT DISTINCT state, attempts_used FROM items") == [("completed", 1)]
+    assert scene.value("SELECT count(*) FROM outages WHERE troubled = 1") == 0
     audit(scene)
 
 
