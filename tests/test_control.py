@@ -182,7 +182,7 @@ def test_pause_a_processor_or_everything(program: Program) -> None:
     assert states(program, "july") == ["waiting"]
     program("resume", "--all")
     assert states(program, "june") == states(program, "july") == ["pending"]
-    answer = program("pause", "--processor", "pp", code=4)
+    answer = program("pause", "--processor", "pp", code=2)
     assert "did you mean 'p'" in answer.err
 
 

@@ -38,7 +38,9 @@ class Pick:
 def retry(
     ctx: typer.Context,
     what: Annotated[list[str] | None, typer.Argument(metavar="[BATCH|ITEM]...", help="Batches or items.")] = None,
-    all_failed: Annotated[bool, typer.Option("--all-failed", help="All failed items: of what is named, else of every batch.")] = False,
+    all_failed: Annotated[
+        bool, typer.Option("--all-failed", help="All failed items: of what is named, else of every batch.")
+    ] = False,
     cancelled: Annotated[bool, typer.Option("--cancelled", help="Cancelled items as well.")] = False,
     error: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only items whose error contains this text.")
