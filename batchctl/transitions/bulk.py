@@ -259,17 +259,16 @@ def _retry_some(act: _Act, plan: _Retry) -> _Retry | None:
 def _send_back(tx: Tx, act: _Act, plan: _Retry, rows: list[Row]) -> None:
     if not rows:
         return
-    ids = [(row[0],) for row in rows]
-    tx.many("retry_item", ids)
-    tx.many("drop_result", ids)
-    file_acts.forget(tx, [row[0] for row in rows])
+    ids = [row[0] for row in rows]
+    tx.run("retry_items", {"ids": json.dumps(ids)})
+    tx.run("delete_results_of", {"ids": json.dumps(ids)})
+    file_acts.forget(tx, ids)
     anew = plan.from_start or plan.payloads is not None or plan.files is not None  # what they found was of other input
-    steps.begin_again(tx, [row[0] for row in rows], from_start=anew)
-    for number, _, key, _ in rows:
-        if plan.payloads is not None:
-            tx.run("new_payload", {"id": number, "payload": plan.payloads[key]})
-        if plan.files is not None and number in plan.files:
-            tx.run("reread_file", {"id": number, "file": plan.files[number]})
+    steps.begin_again(tx, ids, from_start=anew)
+    if plan.payloads is not None:
+        tx.many("new_payload", [{"id": number, "payload": plan.payloads[key]} for number, _, key, _ in rows])
+    if plan.files is not None:
+        tx.many("reread_file", [{"id": one, "file": plan.files[one]} for one in ids if one in plan.files])
     released = _line_up(tx, act, rows)
     taken = Counter(ItemState(row[1]) for row in rows)
     change = Counter({state: -number for state, number in taken.items()})

@@ -99,4 +99,4 @@ def put_off(tx: Tx, act: FileAct, until: int, error: str) -> None:
 
 def forget(tx: Tx, items: Collection[int]) -> None:
     """These items go back into the queue: their files stay where they are."""
-    tx.many("forget_file_acts", [(number,) for number in items])
+    tx.run("delete_file_acts_of", {"ids": json.dumps(list(items))})

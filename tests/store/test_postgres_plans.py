@@ -39,7 +39,16 @@ PARAMS: dict[str, Any] = {
     "completed_at": 1,
 }
 NAMED = (
-    *("claim_item", "complete_items", "settle_item", "cancel_told", "claims_held", "tell_item", "cancel_item"),
+    *(
+        "claim_item",
+        "complete_items",
+        "settle_item",
+        "cancel_told",
+        "claims_held",
+        "tell_item",
+        "cancel_item",
+        "retry_items",
+    ),
     *("lane_demote", "lane_ready", "lane_due", "lane_unclaim"),
 )
 PLACED: dict[str, Sequence[Any]] = {
@@ -47,7 +56,6 @@ PLACED: dict[str, Sequence[Any]] = {
     "make_due": (7,),
     "lane_put_off": (9, 7),
     "make_rated_due": (7,),
-    "retry_item": (7,),
     "move_retry": (1, 7),
 }
 

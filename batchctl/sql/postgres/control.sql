@@ -102,13 +102,14 @@ WHERE i.id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids:
   AND (i.state = 'failed' AND :failed = 1 OR i.state = 'cancelled' AND :cancelled = 1)
 ORDER BY i.id
 
--- name: retry_item
+-- name: retry_items
 UPDATE items
 SET state = CASE WHEN lane_no IS NULL THEN 'pending' ELSE 'waiting' END,
     waiting_for = CASE WHEN lane_no IS NOT NULL THEN 'lane' END,
     attempts_used = 0, crashes = 0, suspect = 0, completed_at = NULL, started_at = NULL,
     next_attempt_at = NULL
-WHERE id = ? AND state || '' IN ('failed', 'cancelled')
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json)))
+  AND state || '' IN ('failed', 'cancelled')
 
 -- name: new_payload
 UPDATE item_data SET payload = :payload, idempotency_key = replace(gen_random_uuid()::text, '-', '')

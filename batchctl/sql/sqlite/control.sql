@@ -104,13 +104,13 @@ WHERE i.id IN (SELECT value FROM json_each(:ids))
   AND (i.state = 'failed' AND :failed OR i.state = 'cancelled' AND :cancelled)
 ORDER BY i.id
 
--- name: retry_item
+-- name: retry_items
 UPDATE items
 SET state = CASE WHEN lane_no IS NULL THEN 'pending' ELSE 'waiting' END,
     waiting_for = CASE WHEN lane_no IS NOT NULL THEN 'lane' END,
     attempts_used = 0, crashes = 0, suspect = 0, completed_at = NULL, started_at = NULL,
     next_attempt_at = NULL
-WHERE id = ? AND state IN ('failed', 'cancelled')
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('failed', 'cancelled')
 
 -- name: new_payload
 UPDATE item_data SET payload = :payload, idempotency_key = lower(hex(randomblob(16)))

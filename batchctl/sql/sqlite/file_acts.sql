@@ -28,9 +28,5 @@ UPDATE item_data SET file = :file WHERE item_id = :item_id
 -- name: batch_of_item
 SELECT batch_no, organization FROM items WHERE id = :id
 
--- name: forget_file_acts
--- What was sent back into the queue needs its file where it is.
-DELETE FROM file_acts WHERE item_id = ?
-
 -- name: delete_file_acts_of
 DELETE FROM file_acts WHERE item_id IN (SELECT value FROM json_each(:ids))
