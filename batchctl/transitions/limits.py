@@ -37,4 +37,5 @@ def shut(tx: Tx, batch_nos: Iterable[int]) -> None:
 
 def told(failures: int, limit: int) -> str:
     """Why the batch ended, for people."""
-    return f"stopped after {failures:,} failures: max_failures allows fewer than {limit:,}"
+    found = "1 failure" if failures == 1 else f"{failures:,} failures"
+    return f"stopped after {found}: max_failures allows fewer than {limit:,}"

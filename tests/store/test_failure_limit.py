@@ -11,11 +11,15 @@ from batchctl.model import ItemState
 from batchctl.recovery import finish_interrupted
 from batchctl.store import Store
 from batchctl.transitions import bulk
-from batchctl.transitions.limits import failure_limit
+from batchctl.transitions.limits import failure_limit, told
 from store.kit import Clock, Worker, failed, load, scope, settled
 
 Peek = Callable[..., list[tuple[Any, ...]]]
 BATCH = "SELECT status, limit_reached, bulk, completed_items, failed_items, cancelled_items, run_failures FROM batches"
+
+
+def test_one_failure_is_told_as_one() -> None:
+    assert told(1, 1) == "stopped after 1 failure: max_failures allows fewer than 1"
 
 
 @pytest.mark.parametrize(
