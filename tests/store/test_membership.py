@@ -25,12 +25,12 @@ def test_nobody_takes_away_the_files_of_one_who_joins(database: Database) -> Non
                     return
 
     with closing(database.open()) as store:
-        others = [threading.Thread(target=tidy_up) for _ in range(4)]
+        others = [threading.Thread(target=tidy_up) for _ in range(3)]
         for other in others:
             other.start()
         folder = store.engine.private_folder()
         try:
-            for _ in range(150):
+            for _ in range(50):
                 with Membership(store.engine, 60.0, 1, ["p"]) as member:
                     assert (folder / f"{member.id}.inflight").exists()
                     assert (folder / f"{member.id}.lock").exists()
