@@ -1,18 +1,26 @@
-"""enqueue, as users call it."""
+"""enqueue, as users call it, on every engine."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
 from conftest import Cli
+from databases import Database
+
+from batchctl import journal
+from batchctl.cli import run
 
 CONFIG = """
-store: queue.db
 processors:
   book:
     command: [echo, "{{ id }}"]
@@ -24,6 +32,41 @@ SECRET = "very-secret-token"  # noqa: S105 - stands for one
 ORDERS = "id,name\n1,Ada\n2,Grace\n3,Alan\n"
 
 
+@dataclass
+class Here(Cli):
+    """The program called in this process. `really` starts it."""
+
+    call: Callable[..., subprocess.CompletedProcess[str]] = Cli.run
+
+    def run(self, *args: Any, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        return self.call(self, *args, **kwargs)
+
+    def really(self) -> Cli:
+        return Cli(self.folder, self.env)
+
+
+@pytest.fixture
+def cli(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Here:
+    (tmp_path / "home").mkdir()
+
+    def call(cli: Cli, *args: Any, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch:
+            for name in os.environ.keys() - {"PATH"}:
+                patch.delenv(name)
+            for name, value in cli.environment(**env).items():
+                patch.setenv(name, value)
+            patch.chdir(cli.folder)
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(stdin)), "utf-8"))
+            capsys.readouterr()
+            journal.configure()  # as in a new process
+            code = run([str(arg) for arg in args])
+            return subprocess.CompletedProcess(args, code, *capsys.readouterr())
+
+    return Here(tmp_path, {"BATCHCTL_STORE": database.url}, call=call)
+
+
 def asked(cli: Cli, *args: str | Path, code: int = 0, **kwargs: Any) -> Any:
     """What `enqueue` answers as JSON; the option stands first, because words after -- are the command's."""
     done = cli.run("--json", "enqueue", *args, **kwargs)
@@ -32,7 +75,7 @@ def asked(cli: Cli, *args: str | Path, code: int = 0, **kwargs: Any) -> Any:
 
 
 @pytest.fixture
-def work(cli: Cli) -> Cli:
+def work(cli: Here) -> Here:
     cli.config(CONFIG)
     (cli.folder / "o.csv").write_text(ORDERS)
     return cli
@@ -154,9 +197,9 @@ def test_work_that_is_held_is_left_with_the_way_to_learn_why(cli: Cli) -> None:
     assert f"`batchctl why {number}`" in done.stderr
 
 
-def test_what_a_command_writes_is_printed_byte_for_byte(cli: Cli) -> None:
+def test_what_a_command_writes_is_printed_byte_for_byte(cli: Here) -> None:
     script = r"""case $1 in 1) printf '{"a":1}';; 2) printf '\377\000\r\n';; 3) printf lost; exit 3;; esac"""
-    done = cli.run("enqueue", "orders", "--id", "1", "--id", "2", "--id", "3", "--retries", "0",
+    done = cli.really().run("enqueue", "orders", "--id", "1", "--id", "2", "--id", "3", "--retries", "0",
         "--run", "-j", "1", "--", "sh", "-c", script, "sh", "{id}",
     )  # fmt: skip
     assert done.returncode == 1
@@ -233,6 +276,7 @@ def test_a_dry_run_shows_the_first_three_and_stores_nothing(work: Cli) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n\n") == ["$ greet Ada 'from me'", "$ greet Grace 'from me'", "$ greet Alan 'from me'\n"]
     assert "4 items for inline:greet would be enqueued" in done.stderr
+    assert work.json("list")["total"] == 0
     assert not (work.folder / "queue.db").exists()
 
 
