@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +25,14 @@ def call(item, context):
     fd = os.open("called", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(fd, b"%d\\n" % item.number)
     os.close(fd)
+"""
+_PATIENT = """
+import sys
+import batchctl.claims, batchctl.worker
+from batchctl.cli import run
+from batchctl.engines import postgres
+batchctl.claims.POLL = batchctl.worker._SOON = postgres._POLL = 86_400.0
+sys.exit(run(["run", "--forever", "-j", "1"]))
 """
 
 
@@ -71,3 +81,15 @@ def test_who_is_idle_hears_what_is_enqueued(scene: Scene, monkeypatch: pytest.Mo
     scene.enqueue(1, processor="call")
     eventually(lambda: idle.engine.changed() // _HEARD > heard, "it has heard")
     idle.close()
+
+
+def test_an_idle_worker_begins_when_it_hears_of_work(scene: Scene) -> None:
+    """It hears of it from the server: it would not look by itself within the time of this test."""
+    program = [sys.executable, "-c", _PATIENT]
+    worker = subprocess.Popen(program, cwd=scene.folder, env=scene.cli.environment(), stderr=subprocess.DEVNULL)
+    scene.started.append(worker)
+    for _ in range(2):  # the first may come before the worker is idle
+        batch = scene.enqueue(1, processor="call")
+        eventually(lambda batch=batch: scene.show(batch)["batch"]["status"] == "completed", "it has recorded")
+    worker.terminate()
+    assert worker.wait(60) == 143
