@@ -22,6 +22,7 @@ from bench import (
     postgres_drain,
     postgres_enqueue,
     postgres_workers,
+    views,
 )
 from bench.harness import Report, Versus, measure
 from bench.postgres_server import Databases, databases
@@ -61,6 +62,7 @@ BENCHMARKS: dict[str, Run] = {
     "command": versus(drain_true.benchmark, drain_true.COUNT),
     "http": versus(drain_http.benchmark, drain_http.COUNT),
     "idle": lambda options, base: check_idle.run(options.items, options.rounds, base, say),
+    "views": lambda options, base: views.run(options.items, options.rounds, base, say),
     "claim": lambda options, base: claim_cost.run(options.items, base, say, huge=options.huge),
     "postgres-enqueue": postgres_versus(postgres_enqueue.benchmark, postgres_enqueue.COUNT),
     "postgres-drain": postgres_versus(postgres_drain.benchmark, postgres_drain.COUNT),

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def texts(count: int) -> Iterator[str]:
+def texts(count: int, first: int = 1) -> Iterator[str]:
     """One order a line, about 150 bytes each."""
-    for n in range(1, count + 1):
+    for n in range(first, first + count):
         yield json.dumps(
             {
                 "order_id": f"A{n:08d}",

@@ -48,8 +48,12 @@ class Program:
         (self.folder / "handlers.py").write_text(HANDLERS, encoding="utf-8")
 
     def start(self, *args: str) -> subprocess.Popen[str]:
+        """A command in the background that answers in JSON."""
+        return self._start(*args, "--json")
+
+    def _start(self, *args: str) -> subprocess.Popen[str]:
         return subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "batchctl", *args, "--json"],
+            [sys.executable, "-m", "batchctl", *args],
             cwd=self.folder,
             env={"HOME": str(self.folder), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **_source()},
             stdin=subprocess.DEVNULL,
@@ -68,6 +72,15 @@ class Program:
         if process.returncode:
             raise BatchctlFailed(f"batchctl {' '.join(args)}: exit {process.returncode}\n{out}\n{err}")
         return Finished(json.loads(out), seconds, watcher.stop() if watcher else 0.0)
+
+    def ask(self, *args: str) -> float:
+        """Run a command as a person would, into a pipe; how long it took in seconds. Raises BatchctlFailed."""
+        began = time.perf_counter()
+        process = self._start(*args)
+        out, err = process.communicate()
+        if process.returncode:
+            raise BatchctlFailed(f"batchctl {' '.join(args)}: exit {process.returncode}\n{out}\n{err}")
+        return time.perf_counter() - began
 
 
 def beside(module: str, *args: str) -> subprocess.Popen[str]:

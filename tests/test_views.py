@@ -19,7 +19,7 @@ from queuekit import Queue
 from batchctl.engines.postgres_sql import compiled
 from batchctl.engines.statements import statements
 from batchctl.errors import NotFound, UsageError
-from batchctl.model import AttemptOutcome, ItemState
+from batchctl.model import AttemptOutcome, BatchKind, Incoming, ItemState, NewBatch
 from batchctl.views import Target, resolve_batch, resolve_batches, resolve_item, resolve_target
 
 BATCH_FIELDS = (
@@ -332,6 +332,32 @@ def test_lists_are_filtered_and_paged(queue: Queue) -> None:
 def test_find_by_key_or_field(queue: Queue, text: str, field: str | None, found: list[str]) -> None:
     queue.add([{"id": "k1", "customer": "ACME & Søn"}, {"id": "k2", "total": 12.5, "note": 'say "hi"'}])
     assert [item["key"] for item in queue.views().find(text, field=field, limit=9)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("Søn & Co", r"S\u00f8n \u0026 Co"),
+        ("Søn & Co", "Søn & Co"),
+        ("ø", r"\u00F8"),
+        ("ø", "ø"),
+        ("a/b", r"a\/b"),
+        ("[*?]", "[*?]"),
+        ("[x]", "[x]"),
+        ("\t", r"\t"),
+        ("", ""),
+        ("12", "12"),
+        ("x" * 60_000, "x" * 60_000),
+    ],
+)
+def test_find_reads_json_as_whoever_wrote_it(queue: Queue, text: str, written: str) -> None:
+    queue.add([{"id": "other", "name": "o/ther [y]"}])
+    new = NewBatch(kind=BatchKind.ORDERS, processor="p", name=None, organization=None, user=None)
+    loading = queue.store.load(new)
+    loading.add([Incoming(key="k1", position=1, payload=f'{{"name": "{written}"}}', where="orders.jsonl:1")])
+    loading.finish("other content", again=False)
+    assert [item["key"] for item in queue.views().find(text, limit=9)] == ["k1"]
+    assert [item["key"] for item in queue.views().find(text, field="name", limit=9)] == ["k1"]
 
 
 def test_find_gives_the_newest_first(queue: Queue) -> None:

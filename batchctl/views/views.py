@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from batchctl.views.resolve import storable
 
 MaxAttempts = Callable[[str, str | None], int | None]
 _NO_LIMIT = -1
+_PLAIN = re.compile(r"[A-Za-z0-9 _.,:;@#=()-]+")  # what else is escaped depends on who wrote it: / < > & ' +, not ASCII
+_BARE = re.compile(r"true|false|null|[0-9.eE-]+")  # may be no string
+_HINT = 200  # characters: engines limit the length of a pattern
 _BY_RANGE = ("view_item_ids_all", "view_item_ids_completed")  # no index has all of a batch's items in order
 
 
@@ -158,11 +162,9 @@ class Views:
         """Items whose key (unless `field` is given) or payload field is `text`, newest first."""
         text, field = storable(text), None if field is None else storable(field)
         where = {"text": text, "org": self.org, "since": since, "limit": limit}
-        # JSON may write other characters as escapes; for those every payload is looked into.
-        plain = text.isascii() and text.isprintable() and not set(text) & set('"\\/')
         with self.engine.read() as tx:
             ids = set() if field else {row[0] for row in tx.all("view_find_keys", where)}
-            where |= {"field": field, "hint": text if plain and text else None}
+            where |= {"field": field, **_hint(text)}
             ids |= {row[0] for row in tx.all("view_find_payloads", where)}
             return self._items(tx, sorted(ids, reverse=True)[:limit])
 
@@ -190,6 +192,16 @@ def _batch_row(tx: Tx, no: int, statement: str = "view_batch") -> dict[str, Any]
     if not rows:
         raise NotFound("the batch is gone: somebody has deleted it")
     return rows[0]
+
+
+def _hint(text: str) -> dict[str, Any]:
+    """What stands in every JSON text that has this value: its longest run of characters that nobody writes as escapes;
+    where that is a string, with the quote behind it (engines look for the first character: a quote is everywhere).
+    Where there is none, the text itself stands in it, or something is escaped."""
+    run = max(_PLAIN.findall(text), key=len, default="")
+    if len(run) < _HINT and run == text and not _BARE.fullmatch(text):
+        return {"hint": f'{text}"', "escapes": 0}
+    return {"hint": (run or text)[:_HINT], "escapes": int(not run)}
 
 
 def _page_statement(state: str, gate: Gate | None) -> str | None:

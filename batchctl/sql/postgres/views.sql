@@ -179,15 +179,20 @@ WITH found AS MATERIALIZED (
 SELECT id FROM found ORDER BY id DESC LIMIT :limit;
 
 -- name: view_find_payloads
--- A payload is looked into only where the text stands in it somewhere (`:hint`, NULL where that can't be told).
+-- A payload is taken apart only where a part of the text stands in it as it is (`:hint`), or where the text may be
+-- written otherwise (`:escapes`) and something is.
 -- \u0000 is fine in JSON, but in no text of PostgreSQL's.
 SELECT d.item_id FROM item_data d JOIN items i ON i.id = d.item_id JOIN batches b ON b.no = i.batch_no
-WHERE (:hint::text IS NULL OR strpos(d.payload, :hint) > 0 OR strpos(d.file, :hint) > 0)
-  AND EXISTS (SELECT 1 FROM (SELECT * FROM json_each(replace(d.payload, '\u0000', '\ufffd')::json)
-                             UNION ALL SELECT * FROM json_each(replace(d.file, '\u0000', '\ufffd')::json)
-                             WHERE key <> 'raw') field
-              WHERE (:field::text IS NULL OR field.key = :field)
-                AND json_typeof(field.value) NOT IN ('object', 'array') AND field.value #>> '{}' = :text)
+WHERE (strpos(d.payload, :hint) > 0 OR strpos(d.file, :hint) > 0
+       OR :escapes = 1 AND (strpos(d.payload, '\') > 0 OR strpos(d.file, '\') > 0))
+  AND (EXISTS (SELECT 1 FROM json_each(CASE WHEN strpos(d.payload, '\u0000') = 0 THEN d.payload
+                                            ELSE replace(d.payload, '\u0000', '\ufffd') END::json) field
+               WHERE (:field::text IS NULL OR field.key = :field)
+                 AND json_typeof(field.value) NOT IN ('object', 'array') AND field.value #>> '{}' = :text)
+       OR d.file IS NOT NULL
+       AND EXISTS (SELECT 1 FROM json_each(replace(d.file, '\u0000', '\ufffd')::json) field
+                   WHERE (:field::text IS NULL OR field.key = :field) AND field.key <> 'raw'
+                     AND json_typeof(field.value) NOT IN ('object', 'array') AND field.value #>> '{}' = :text))
   AND b.status NOT IN ('loading', 'deleting') AND (:org::text IS NULL OR b.organization = :org)
   AND (:since::bigint IS NULL OR b.created_at >= :since)
 ORDER BY d.item_id DESC LIMIT :limit;
@@ -219,7 +224,7 @@ ORDER BY i.id;
 
 -- name: view_history_of_batch
 -- The newest attempts, and all that was done to the batch. In one millisecond: enqueued, then attempts, then what
--- followed from them.
+-- followed from them. Where no other batch's items lie between, the items need not be asked.
 SELECT at, event, actor, item_id, count, detail,
        NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message, 0 AS permanent,
        CASE event WHEN 'enqueued' THEN 0 ELSE 2 END AS rank, id AS number
@@ -227,10 +232,11 @@ FROM events WHERE batch_no = :no
 UNION ALL
 SELECT ended_at, outcome, NULL, item_id, NULL, NULL,
        claim_no, worker_id, error_type, error_message, permanent, 1, item_id
-FROM (SELECT a.*
-      FROM attempts a JOIN items i ON i.id = a.item_id
-      WHERE a.item_id BETWEEN :first AND :last AND i.batch_no + 0 = :no
-      ORDER BY a.ended_at DESC, a.item_id DESC LIMIT nullif(:limit::bigint, -1)) newest
+FROM (SELECT * FROM attempts
+      WHERE item_id BETWEEN :first AND :last
+        AND (:last::bigint - :first::bigint + 1 = (SELECT total_items FROM batches WHERE no = :no)
+             OR EXISTS (SELECT 1 FROM items i WHERE i.id = item_id AND i.batch_no = :no))
+      ORDER BY ended_at DESC, item_id DESC LIMIT nullif(:limit::bigint, -1)) newest
 ORDER BY at, rank, number;
 
 -- name: view_history_of_item

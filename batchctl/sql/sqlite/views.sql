@@ -175,12 +175,15 @@ WHERE b.status NOT IN ('loading', 'deleting') AND (:org IS NULL OR b.organizatio
 ORDER BY i.id DESC LIMIT :limit;
 
 -- name: view_find_payloads
--- A payload is looked into only where the text stands in it somewhere (`:hint`, NULL where that can't be told).
+-- A payload is taken apart only where a part of the text stands in it as it is (`:hint`), or where the text may be
+-- written otherwise (`:escapes`) and something is. GLOB takes half of the time of instr; [ would begin a class.
 SELECT d.item_id FROM item_data d CROSS JOIN items i ON i.id = d.item_id CROSS JOIN batches b ON b.no = i.batch_no
-WHERE (:hint IS NULL OR instr(d.payload, :hint) OR instr(coalesce(d.file, ''), :hint))
-  AND EXISTS (SELECT 1 FROM (SELECT key, atom FROM json_each(d.payload)
-                             UNION ALL SELECT key, atom FROM json_each(coalesce(d.file, '{}')) WHERE key <> 'raw')
-              WHERE (:field IS NULL OR key = :field) AND CAST(atom AS TEXT) = :text)
+WHERE (d.payload GLOB '*' || replace(:hint, '[', '?') || '*' OR d.file GLOB '*' || replace(:hint, '[', '?') || '*'
+       OR :escapes AND (d.payload GLOB '*\*' OR d.file GLOB '*\*'))
+  AND (EXISTS (SELECT 1 FROM json_each(d.payload)
+               WHERE (:field IS NULL OR key = :field) AND CAST(atom AS TEXT) = :text)
+       OR d.file IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(d.file)
+               WHERE (:field IS NULL OR key = :field) AND key <> 'raw' AND CAST(atom AS TEXT) = :text))
   AND b.status NOT IN ('loading', 'deleting') AND (:org IS NULL OR b.organization = :org)
   AND (:since IS NULL OR b.created_at >= :since)
 ORDER BY d.item_id DESC LIMIT :limit;
@@ -208,18 +211,23 @@ ORDER BY i.id LIMIT :limit;
 
 -- name: view_history_of_batch
 -- The newest attempts, and all that was done to the batch. In one millisecond: enqueued, then attempts, then what
--- followed from them.
+-- followed from them. Attempts come newest first from the inside, so that the sort throws the rest away at once. Where
+-- no other batch's items lie between, the items need not be asked.
 SELECT at, event, actor, item_id, count, detail,
        NULL AS claim_no, NULL AS worker_id, NULL AS error_type, NULL AS error_message, 0 AS permanent,
        CASE event WHEN 'enqueued' THEN 0 ELSE 2 END AS rank, id AS number
 FROM events WHERE batch_no = :no
 UNION ALL
-SELECT ended_at, outcome, NULL, item_id, NULL, NULL,
-       claim_no, worker_id, error_type, error_message, permanent, 1, item_id
-FROM (SELECT a.*
-      FROM attempts a CROSS JOIN items i ON i.id = a.item_id
-      WHERE a.item_id BETWEEN :first AND :last AND +i.batch_no = :no
-      ORDER BY a.ended_at DESC, a.item_id DESC LIMIT :limit) newest
+SELECT a.ended_at, a.outcome, NULL, a.item_id, NULL, NULL,
+       a.claim_no, a.worker_id, a.error_type, a.error_message, a.permanent, 1, a.item_id
+FROM (SELECT item_id, claim_no
+      FROM (SELECT item_id, claim_no, ended_at FROM attempts
+            WHERE item_id BETWEEN :first AND :last
+              AND (:last - :first + 1 = (SELECT total_items FROM batches WHERE no = :no)
+                   OR EXISTS (SELECT 1 FROM items i WHERE i.id = item_id AND i.batch_no = :no))
+            ORDER BY item_id DESC LIMIT -1)
+      ORDER BY ended_at DESC, item_id DESC LIMIT :limit) newest
+CROSS JOIN attempts a ON a.item_id = newest.item_id AND a.claim_no = newest.claim_no
 ORDER BY at, rank, number;
 
 -- name: view_history_of_item
