@@ -31,6 +31,7 @@ class Queue:
     outages        which of its receivers are down, and since when
     adaptive       how many of its processor's items may run at once now, where that adapts itself
     files          the host that enqueued it, and what its files lie in; None where that does not matter
+    running        how many items of the processor run; `most` how many may by the config here, None: as many as want
     """
 
     now: int
@@ -49,6 +50,8 @@ class Queue:
     outages: Sequence[tuple[str, int]] = ()
     adaptive: int | None = None
     files: tuple[str, str] | None = None
+    running: int = 0
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +113,25 @@ def explain_item(facts: ItemFacts, batch: Mapping[str, Any], queue: Queue, clock
             return ["It is inside a remote batch; its result comes when the provider is done with that."]
     lines = [f"Its last try failed: {_error(item)}."] if item["error"] else []
     lines += _steps(item)
-    if item["waiting_for"] == "retry":
+    # Without a time it is its processor's rate, which lets the next item start, whichever that is.
+    waits = None if item["waiting_for"] == "rate" and facts.due is None else item["waiting_for"]
+    if waits == "retry":
         overdue = facts.due is not None and facts.due <= queue.now
         lines.append(f"Its next try {'was' if overdue else 'is'} due at {_clock(facts.due, clock)}.")
         return lines + (_gate(batch, queue, clock) or _nobody(batch, queue))
-    if facts.lane is not None and item["waiting_for"] in ("lane", "rate"):
+    if facts.lane is not None and waits in ("lane", "rate"):
         nobody = _nobody(batch, queue) if facts.lane.held_by is None else []
         return lines + (_gate(batch, queue, clock) or [*_lane(facts, facts.lane, clock), *nobody])
-    if item["waiting_for"] == "outage":
+    if waits == "outage":
         told = "Its receiver is down. That costs no attempts; it goes on when that answers."
         return lines + (_gate(batch, queue, clock) or [told])
-    if item["waiting_for"] == "rate":
+    if waits == "rate":
         told = f"Its receiver wants fewer requests. That costs no attempts; the next is at {_clock(facts.due, clock)}."
         return lines + (_gate(batch, queue, clock) or [told])
     if facts.suspect:
         lines.append("A worker died with it in hand, so it is tried alone, when a worker has nothing else to do.")
-    blocked = _gate(batch, queue, clock) or _nobody(batch, queue)
-    return lines + (blocked or [*_paced(queue, clock), *_turn(facts, queue)])
+    rest = [*_paced(queue, clock), *(_nobody(batch, queue) or _full(batch, queue) or _turn(facts, queue))]
+    return lines + (_gate(batch, queue, clock) or rest)
 
 
 def _lane(facts: ItemFacts, lane: LaneFacts, clock: Clock) -> list[str]:
@@ -200,8 +205,13 @@ def _why_open(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]
     if queue.next_retry is not None:
         lines.append(f"Items wait for their next try; the first is due at {clock(queue.next_retry)}.")
     if batch["pending_items"] and not lines:
-        lines += _nobody(batch, queue) or _behind(queue) or ["Its items are being worked on, in input order."]
-    elif queue.next_retry is not None:
+        lines += (
+            _nobody(batch, queue)
+            or _full(batch, queue)
+            or _behind(queue)
+            or ["Its items are being worked on, in input order."]
+        )
+    elif queue.next_retry is not None or (queue.gate is not None and queue.gate.what == "rate"):
         lines += _nobody(batch, queue)
     return lines + _adaptive(batch, queue)
 
@@ -221,6 +231,8 @@ def _gate(batch: Mapping[str, Any], queue: Queue, clock: Clock) -> list[str]:
     by = f" by {queue.paused_by}" if queue.paused_by else ""
     number, processor = batch["id"], batch["processor"]
     match gate.what, gate.reason:
+        case "rate", _:
+            return []  # _paced tells
         case "batch", "schedule":
             return [f"It is scheduled: nothing starts before {_clock(gate.until, clock)}."]
         case "batch", _:
@@ -265,6 +277,13 @@ def _nobody(batch: Mapping[str, Any], queue: Queue) -> list[str]:
         alive = "1 worker is alive, but it" if count == 1 else f"{count} workers are alive, but none of them"
         return [f"{alive} {'does not have' if count == 1 else 'has'} the processor {name} in its config.", *here]
     return ["No worker is alive.", *(here or ["`batchctl run` starts one."])]
+
+
+def _full(batch: Mapping[str, Any], queue: Queue) -> list[str]:
+    """As many of the processor's items run as may at once."""
+    if queue.most is None or queue.running < queue.most:
+        return []
+    return [f"Its processor {batch['processor']} has {queue.running:,} of {queue.most:,} running (concurrency)."]
 
 
 def _elsewhere(able: Sequence[Mapping[str, Any]], queue: Queue) -> list[str]:

@@ -67,6 +67,29 @@ def test_it_does_not_wait_for_people(program: Program, command: list[str]) -> No
     assert "2 items left" in answer.err
 
 
+def pace(program: Program, interval: int | None) -> None:
+    wanted = {"processor": "p", "lane_limit": 1, "lane_interval_ms": None, "lane_hold": 0}
+    with program.queue.store.engine.write() as tx:
+        tx.run("adopt_pace", wanted | {"interval_ms": interval})
+        tx.run("reserve_processor", {"processor": "p", "tat": program.queue.store.engine.now() + 60_000})
+
+
+def test_what_waits_for_a_rate_goes_on_by_itself(program: Program) -> None:
+    program.queue.add(1, name="june")
+    pace(program, 60_000)
+    assert program("show", "june", "--json").json["items"][0]["waiting_for"] == "rate"
+
+    def work() -> None:
+        pace(program, None)
+        program.queue.complete(*program.queue.claim(1))
+
+    timer = threading.Timer(0.2, work)
+    timer.start()
+    answer = program("watch", "june", "--json")
+    timer.join()
+    assert answer.json["completed"] == 1
+
+
 def test_a_paused_batch_is_watched_while_some_of_it_runs(program: Program) -> None:
     (no,) = program.queue.add(2, name="june")
     items = program.queue.claim(1)

@@ -95,6 +95,24 @@ def test_others_are_ahead() -> None:
     assert "the next of its batch" in of_item(why.ItemFacts(item()), why.Queue(NOW, workers=[WORKER]))
 
 
+def test_all_that_may_run_of_its_processor_runs() -> None:
+    queue = why.Queue(NOW, workers=[WORKER], ahead_batches=1, ahead_items=4, running=2, most=2)
+    for said in (of_item(why.ItemFacts(item()), queue), of_batch(queue, pending=5)):
+        assert "p has 2 of 2 running" in said
+        assert "go first" not in said
+    assert "4 items" in of_item(why.ItemFacts(item()), why.Queue(NOW, workers=[WORKER], ahead_batches=1, ahead_items=4))
+
+
+def test_its_processors_rate_and_nobody_is_alive() -> None:
+    gate = Gate(WaitingFor.RATE, NOW + 9, "rate")
+    queue = why.Queue(NOW, gate, pace=(60_000.0, NOW + 9.0))
+    waiting = item(state="waiting", waiting_for="rate")
+    for said in (of_item(why.ItemFacts(waiting), queue), of_batch(queue, waiting=5)):
+        assert f"one item every 60 s; the next may start at T{NOW + 9}" in said
+        assert "No worker is alive." in said
+        assert "broken" not in said
+
+
 def test_a_broken_processor_whose_config_has_a_problem_too() -> None:
     gate = Gate(WaitingFor.PROCESSOR, None, "broken", NOW, "AccessDenied: HTTP 401")
     queue = why.Queue(NOW, gate=gate, place="The config x.yaml", problems=["TOKEN is not set"])

@@ -14,6 +14,7 @@ from batchctl.commands.live import live_progress
 from batchctl.engines.again import snapshot
 from batchctl.errors import NotFound
 from batchctl.views import Views, resolve_batches
+from batchctl.views.gates import moves
 
 _PAUSE = 0.2
 
@@ -60,9 +61,10 @@ def _wait(views: Views, nos: set[int], *, follow: bool) -> None:
 
 
 def _stuck(views: Views, no: int) -> bool:
-    """A closed gate keeps the batch from going on, and nothing of it runs any more."""
+    """A closed gate keeps the batch until somebody opens it, and nothing of it runs any more."""
     try:
-        return views.gate(no) is not None and not views.batch(no)["processing_items"]
+        gate = views.gate(no)
+        return gate is not None and not moves(gate) and not views.batch(no)["processing_items"]
     except NotFound:  # cleanup took it
         return True
 

@@ -98,6 +98,8 @@ def _queue(shared: Globals, store: Store, views: Views, no: int, workers: list[d
         outages=place.outages,
         adaptive=place.adaptive if config is not None and config.adaptive else None,
         files=files if apart else None,
+        running=place.running,
+        most=None if config is None else config.concurrency,
     )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from batchctl.model import Priority
+from batchctl.model import Priority, WaitingFor
 from batchctl.views.gates import Gate
 from batchctl.views.times import iso
 
@@ -28,6 +28,7 @@ def batch_json(row: Mapping[str, Any], gate: Gate | None, now: int) -> dict[str,
     summary = counts(row, gate)
     processed = summary["completed"] + summary["failed"] + summary["cancelled"]
     total = summary["total"]
+    open_ = gate is None or gate.reason is WaitingFor.RATE
     return {
         "id": row["id"],
         "name": row["name"],
@@ -43,7 +44,7 @@ def batch_json(row: Mapping[str, Any], gate: Gate | None, now: int) -> dict[str,
         **{f"{state}_items": summary[state] for state in STATES},
         "processed_items": processed,
         "progress_percent": round(100 * processed / total, 1) if processed < total else 100.0,
-        "eta_seconds": _eta(row, total - processed, processed, now) if gate is None or processed == total else None,
+        "eta_seconds": _eta(row, total - processed, processed, now) if open_ or processed == total else None,
         "run_no": row["run_no"],
         "created_at": iso(row["created_at"]),
         "started_at": iso(row["started_at"]),

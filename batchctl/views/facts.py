@@ -25,6 +25,7 @@ class Place:
     host: str = ""
     folder: str | None = None
     outages: tuple[tuple[str, int], ...] = ()
+    running: int = 0
 
 
 @again
@@ -45,6 +46,7 @@ def place_of(views: Views, no: int) -> Place:
             definition=row["definition"],
             adaptive=adaptive_limit(tx, row["processor"]),
             outages=tuple((one.origin, one.since) for one in outages(tx, now, row["processor"], org=org)),
+            running=0 if org is not None else tx.value("held_of_processor", {"processor": row["processor"]}),
             host=row["host"],
             folder=row["folder"],
         )

@@ -16,7 +16,8 @@ EVERYTHING = "*"
 class Gate:
     """A closed gate: the reason that items show, until when (ms UTC, None: open end), and what closed it.
 
-    what    "batch", "processor", "everything", "broken" or "outage"; of an outage `until` is the next probe
+    what    "batch", "processor", "everything", "broken", "outage" or "rate"; of an outage `until` is the next probe, of
+            a rate the next start
     """
 
     reason: WaitingFor
@@ -27,17 +28,22 @@ class Gate:
 
 
 Processors = Mapping[str, Mapping[str, Any]]
+_OPEN = {"paused": 0, "paused_until": None, "broken_since": None}
 
 
 def processors(tx: Tx, org: str | None = None) -> Processors:
-    """The rows of all processors that somebody paused, that are broken or shut by an outage, by name. With `org`,
-    what a receiver may have said about another organization's item is left out."""
+    """The rows of all processors that somebody paused, that are broken, shut by an outage or have a rate, by name.
+    With `org`, what a receiver may have said about another organization's item is left out."""
     rows = tx.dicts("view_processors")
     for row in rows if org is not None else ():
         row["outage_message"] = None
         if row["broken_organization"] not in (None, org):
             row["broken_message"] = None
-    return {row["name"]: row for row in rows}
+    known = {row["name"]: row for row in rows}
+    for name, interval, next_start, *_ in tx.all("all_paces"):
+        if interval is not None:
+            known.setdefault(name, dict(_OPEN))["next_start"] = next_start
+    return known
 
 
 def gate_of(batch: Mapping[str, Any], known: Processors, now: int) -> Gate | None:
@@ -57,7 +63,14 @@ def gate_of(batch: Mapping[str, Any], known: Processors, now: int) -> Gate | Non
     if row is not None and row.get("out_since") is not None and row["expires_at"] > now:
         message = f"{row['outage_origin']}: {_told(row['outage_type'], row['outage_message'])}"
         return Gate(WaitingFor.OUTAGE, row["probe_at"], "outage", row["out_since"], message)
+    if row is not None and row.get("next_start", 0) > now:
+        return Gate(WaitingFor.RATE, int(row["next_start"]), "rate")
     return None
+
+
+def moves(gate: Gate) -> bool:
+    """Whether what it keeps goes on by itself, as `run` waits for it."""
+    return gate.reason in (WaitingFor.OUTAGE, WaitingFor.RATE)
 
 
 def _told(kind: str, message: str | None) -> str:

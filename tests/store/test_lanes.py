@@ -16,6 +16,7 @@ from batchctl.model import ItemState
 from batchctl.outlook import Left
 from batchctl.store import Scope, Store
 from batchctl.transitions import lanes, recovering
+from batchctl.views import Views
 from store import kit
 from store.kit import Clock, Worker, keys, load
 from store.lanekit import PACED, Definition, Rate, Rules, adopt, laned
@@ -311,6 +312,23 @@ def test_a_late_start_pushes_the_next_one_back(store: Store, clock: Clock) -> No
     (second,) = worker.claim(10)
     assert second.start_at is not None
     assert second.start_at >= late + 1_000
+
+
+def test_what_a_processors_rate_keeps_waits_for_it_until_its_time(store: Store, clock: Clock) -> None:
+    adopt(store, Definition(rate=Rate(1, 60)))
+    (no,) = load(store, 3)
+    views = Views(store.engine)
+    (item,) = Worker(store, "w1", PACED).claim(10)
+    shown = [(one["state"], one["waiting_for"]) for one in views.items(no)]
+    assert shown == [("processing", None), ("waiting", "rate"), ("waiting", "rate")]
+    assert [one["key"] for one in views.items(no, "waiting")] == ["k2", "k3"]
+    batch = views.batch(no)
+    assert (batch["pending_items"], batch["waiting_items"], batch["paused"]) == (0, 2, False)
+    gate = views.gate(no)
+    assert gate is not None
+    assert gate.until == item.start_at + 60_000 if item.start_at else None
+    clock.advance(61_000)
+    assert [one["state"] for one in views.items(no)] == ["processing", "pending", "pending"]
 
 
 def test_nothing_is_claimed_ahead_at_a_rate(store: Store) -> None:
