@@ -327,10 +327,12 @@ def test_lists_are_filtered_and_paged(queue: Queue) -> None:
         ("ACME", None, []),
         ('say "hi"', None, ["k2"]),
         ("", None, []),
+        ("true", "paid", ["k2"]),
+        ("1", "paid", []),
     ],
 )
 def test_find_by_key_or_field(queue: Queue, text: str, field: str | None, found: list[str]) -> None:
-    queue.add([{"id": "k1", "customer": "ACME & Søn"}, {"id": "k2", "total": 12.5, "note": 'say "hi"'}])
+    queue.add([{"id": "k1", "customer": "ACME & Søn"}, {"id": "k2", "total": 12.5, "note": 'say "hi"', "paid": True}])
     assert [item["key"] for item in queue.views().find(text, field=field, limit=9)] == found
 
 

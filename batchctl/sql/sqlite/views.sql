@@ -181,7 +181,8 @@ SELECT d.item_id FROM item_data d CROSS JOIN items i ON i.id = d.item_id CROSS J
 WHERE (d.payload GLOB '*' || replace(:hint, '[', '?') || '*' OR d.file GLOB '*' || replace(:hint, '[', '?') || '*'
        OR :escapes AND (d.payload GLOB '*\*' OR d.file GLOB '*\*'))
   AND (EXISTS (SELECT 1 FROM json_each(d.payload)
-               WHERE (:field IS NULL OR key = :field) AND CAST(atom AS TEXT) = :text)
+               WHERE (:field IS NULL OR key = :field)
+                 AND CASE WHEN type IN ('true', 'false') THEN type ELSE CAST(atom AS TEXT) END = :text)
        OR d.file IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(d.file)
                WHERE (:field IS NULL OR key = :field) AND key <> 'raw' AND CAST(atom AS TEXT) = :text))
   AND b.status NOT IN ('loading', 'deleting') AND (:org IS NULL OR b.organization = :org)
