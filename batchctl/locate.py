@@ -17,7 +17,9 @@ _LARGEST = 10_000_000
 def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
     """The config file to use, absolute; None where there is none. Raises ConfigError where a named one is missing."""
     if explicit is not None:
-        return _named(explicit, cwd, "--config")
+        # The command line hands over what the environment says, too.
+        by_environment = str(explicit) == environ.get("BATCHCTL_CONFIG")
+        return _named(explicit, cwd, "BATCHCTL_CONFIG" if by_environment else "--config")
     if given := environ.get("BATCHCTL_CONFIG"):
         return _named(Path(given), cwd, "BATCHCTL_CONFIG")
     return next((path for path in candidates(environ, cwd) if path.is_file()), None)

@@ -67,6 +67,8 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
         load(Path("nope.yaml"), {}, tmp_path)
     with pytest.raises(ConfigError, match=r"\(from BATCHCTL_CONFIG\) is not a file"):
         load(None, {"BATCHCTL_CONFIG": str(tmp_path)}, tmp_path)
+    with pytest.raises(ConfigError, match=r"\(from BATCHCTL_CONFIG\) does not exist"):
+        load(Path("nope.yaml"), {"BATCHCTL_CONFIG": "nope.yaml"}, tmp_path)
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
