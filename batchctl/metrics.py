@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchctl.histogram import NONE, within
+from batchctl.views.outages import Outage
 from batchctl.views.stats import STATES, Figures
 
 Labels = Mapping[str, str]
@@ -15,13 +16,15 @@ EDGES = tuple(2**power for power in range(4, 23, 2))  # ms: 16 ms, 64 ms … 70 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is told, apart from queue and attempts: alive workers, the store's bytes, free bytes on its disk, ms UTC."""
+    """What is told, apart from queue and attempts: alive workers, the store's bytes, free bytes on its disk, receivers
+    that are down, ms UTC."""
 
     version: str
     now: int
     workers: int
     store_bytes: int | None = None
     disk_free_bytes: int | None = None
+    outages: Sequence[Outage] = ()
 
 
 Parts = Mapping[tuple[str, str], Figures]
@@ -34,6 +37,11 @@ def text(queue: Parts, ever: Parts, facts: Facts) -> str:
     _put(lines, "written_timestamp_seconds", "gauge", "When this was written.", [({}, facts.now / 1000)])
     _queue(lines, queue, facts.now)
     _put(lines, "workers", "gauge", "Workers that are alive.", [({}, facts.workers)])
+    down = [
+        ({"processor": one.processor, "origin": one.origin}, max(0, facts.now - one.since) / 1000)
+        for one in facts.outages
+    ]
+    _put(lines, "outage_age_seconds", "gauge", "How long a receiver that is down has been so.", down)
     _attempts(lines, ever)
     for name, value, about in (
         ("store_bytes", facts.store_bytes, "Size of the store."),

@@ -1,6 +1,6 @@
 """Deletes what its owner no longer wants to keep: finished batches past their rule, and files that nobody owns.
 
-Nothing unfinished and nothing without a rule is ever deleted. What is interrupted is finished by the next pass.
+No batch that is unfinished, or without a rule, is ever deleted. What is interrupted is finished by the next pass.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from batchctl.engines.again import again
 from batchctl.engines.base import Engine
 from batchctl.store import Store
 from batchctl.transitions.common import presence
-from batchctl.transitions.counting import add_up_old
+from batchctl.transitions.counting import DAY, add_up_old
 from batchctl.transitions.deleting import delete_batch
 
 STATES = ("completed", "completed_with_errors", "failed", "cancelled")
 _PAGE = 200
+_STRAYS = 1_000  # rows of a kind in one pass: they are few
+_ALERTS_KEPT = 30 * DAY  # ms after they were cleared, or after the message was written
 _SHRINK = 5.0  # seconds that a pass under a deadline gives space back
 
 
@@ -128,8 +130,12 @@ def _begin(engine: Engine, row: Mapping[str, Any], token: str) -> bool:
 
 @again
 def _delete_strays(engine: Engine) -> None:
+    """What belongs to no batch: messages of batches that are gone, alerts that are long over, messages about alerts."""
     with engine.write() as tx:
-        tx.run("delete_stray_notices", {"limit": 1_000})
+        tx.run("delete_stray_notices", {"limit": _STRAYS})
+        gone = {"before": engine.now() - _ALERTS_KEPT, "limit": _STRAYS}
+        tx.run("delete_old_alerts", gone)
+        tx.run("delete_old_alert_notices", gone)
 
 
 @again

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from queuekit import Program, program_in
 
-from batchctl import histogram
+from batchctl import histogram, metrics
 from batchctl.console.spark import sparkline
 from batchctl.metrics import EDGES, escaped
+from batchctl.views.outages import Outage
 from batchctl.views.stats import MOST_STEPS, begun
 
 NOW = 1_800_000_000_000
@@ -180,6 +181,18 @@ def test_prometheus(program: Program) -> None:
     assert buckets == sorted(buckets)
     assert buckets[-1] == 2
     assert r'organization="a \"b\"\\c"' in text
+
+
+def test_prometheus_names_what_is_down() -> None:
+    def outage(since: int) -> Outage:
+        return Outage("p", "https://erp.example.com", since, gates=True, probe_at=None, error="503")
+
+    sample = 'batchctl_outage_age_seconds{processor="p",origin="https://erp.example.com"}'
+    assert f"{sample} 90.0\n" in metrics.text({}, {}, metrics.Facts("1", 100_000, 0, outages=[outage(10_000)]))
+    assert f"{sample} 0.0\n" in metrics.text({}, {}, metrics.Facts("1", 100_000, 0, outages=[outage(100_001)])), (
+        "a clock set back"
+    )
+    assert sample not in metrics.text({}, {}, metrics.Facts("1", 100_000, 0))
 
 
 def test_escaping() -> None:

@@ -6,8 +6,10 @@ from batchctl import __version__
 from batchctl.commands.common import Globals
 from batchctl.commands.output import target
 from batchctl.commands.workers import known_workers
+from batchctl.engines.again import again
 from batchctl.metrics import Facts, Parts, text
 from batchctl.store import Store
+from batchctl.views.outages import Outage, outages
 from batchctl.views.stats import by_part
 
 _READABLE = 0o644  # node_exporter is another user
@@ -32,4 +34,11 @@ def _facts(shared: Globals, store: Store | None) -> Facts:
     size, free = store.engine.upkeep().space()
     if shared.organization is not None:  # others' work takes part of it
         size = None
-    return Facts(__version__, store.engine.now(), len(alive), size, free)
+    now = store.engine.now()
+    return Facts(__version__, now, len(alive), size, free, _down(store, now, shared.organization))
+
+
+@again
+def _down(store: Store, now: int, org: str | None) -> list[Outage]:
+    with store.engine.read() as tx:
+        return outages(tx, now, org=org)

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from databases import Database
 
+from batchctl.announce import Alert
 from batchctl.config import Config
 from batchctl.config.structs import CheckConfig
 from batchctl.retention import Cleaned, clean, rules
 from batchctl.store import Store
+from batchctl.transitions.alerts import clear_alert, open_alerts, raise_alert
 from batchctl.transitions.counting import DAY, HOUR, MINUTE, add_up_old
 from batchctl.transitions.loading import abort_abandoned
 from batchctl.views import Views
@@ -149,6 +151,30 @@ def test_an_idempotency_key_is_free_again(store: Store, worker: Worker, clock: C
         clean(store, keep)
     (no,) = load(store, 3, idempotency_key="k1")
     assert peek("SELECT idempotency_key FROM batches WHERE no = ?", no) == [("k1",)]
+
+
+def test_alerts_go_a_month_after_they_were_cleared(
+    store: Store, database: Database, clock: Clock, peek: Peek, tmp_path: Path
+) -> None:
+    """Without any rule, and their messages, too; what is open stays, and what is still to be sent."""
+    with store.engine.write() as tx:
+        for name in ("over", "open"):
+            assert raise_alert(tx, Alert(name, f"{name}!", since=clock.ms), "", None, clock.ms)
+        assert clear_alert(tx, open_alerts(tx)[0], clock.ms)
+    for state in ("sent", "dead", "due"):
+        database.change(
+            "INSERT INTO outbox (event, target, message, state, created_at) VALUES ('alert', 't', '', ?, ?)",
+            state,
+            clock.ms,
+        )
+    clock.advance(29 * DAY)
+    clean(store, config(tmp_path))
+    assert peek("SELECT count(*) FROM alerts") == [(2,)]
+    assert peek("SELECT count(*) FROM outbox") == [(3,)]
+    clock.advance(2 * DAY)
+    clean(store, config(tmp_path))
+    assert peek("SELECT name FROM alerts") == [("open",)]
+    assert peek("SELECT state FROM outbox") == [("due",)]
 
 
 @pytest.mark.parametrize("half", [False, True])

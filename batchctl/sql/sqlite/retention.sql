@@ -63,3 +63,11 @@ DELETE FROM outbox WHERE id IN (
     SELECT o.id FROM outbox o
     WHERE o.state IN ('sent', 'dead') AND o.batch_no IS NOT NULL
       AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.no = o.batch_no) LIMIT :limit)
+
+-- name: delete_old_alerts
+DELETE FROM alerts WHERE id IN (SELECT id FROM alerts WHERE cleared_at < :before LIMIT :limit)
+
+-- name: delete_old_alert_notices
+-- Messages about alerts belong to no batch.
+DELETE FROM outbox WHERE id IN (
+    SELECT id FROM outbox WHERE batch_no IS NULL AND state IN ('sent', 'dead') AND created_at < :before LIMIT :limit)
