@@ -45,6 +45,7 @@ def test_all_is_well() -> None:
         ({"remote": True}, "encryption", "problem", "not encrypted"),
         ({"remote": True, "tls": True}, "encryption", "warning", "nobody checks"),
         ({"remote": True, "tls": True, "checked": True}, "encryption", "ok", "is encrypted"),
+        ({"shared": True}, "pooler", "problem", "gives our session to others"),
         ({"offset": 60.0}, "server clock", "warning", "60 s ahead of ours"),
         ({"offset": -60.0}, "server clock", "warning", "60 s behind ours"),
     ],

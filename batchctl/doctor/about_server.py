@@ -23,7 +23,7 @@ def _server(patient: Patient) -> Iterator[Finding]:
 
 def judge(server: Server) -> Iterator[Finding]:
     """What is to be said of it."""
-    for one in (_version, _privileges, _connections, _vacuum, _replication, _encryption, _clock):
+    for one in (_version, _privileges, _connections, _pooler, _vacuum, _replication, _encryption, _clock):
         yield from one(server)
 
 
@@ -61,6 +61,13 @@ def _connections(server: Server) -> Iterator[Finding]:
         yield Finding("connections", "warning", text, mend)
     else:
         yield Finding("connections", "ok", text)
+
+
+def _pooler(server: Server) -> Iterator[Finding]:
+    if server.shared:
+        text = "a pooler gives our session to others: locks that tell who lives are lost, and nobody is woken"
+        mend = "pool_mode = session in pgbouncer.ini, for this database at least; or name the server itself in the URL"
+        yield Finding("pooler", "problem", text, mend)
 
 
 def _vacuum(server: Server) -> Iterator[Finding]:

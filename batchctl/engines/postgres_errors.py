@@ -42,6 +42,7 @@ _FULL = {"53100", "53200"}
 _READ_ONLY = {"25006", "42501"}
 _NO_TABLES = {"42P01", "3F000"}
 _REFUSED = {"28000", "28P01"}
+_NOT_OUR_SESSION = {"26000", "42P05"}  # a statement that we prepared is not there, or somebody else's is
 
 
 @contextmanager
@@ -77,6 +78,8 @@ def store_error(url: str, error: psycopg.Error) -> BatchctlError:
         return StoreCorrupt(
             f"{place}: not a batchctl store, or damaged ({said})", hint="run `batchctl init` to make one"
         )
+    if code in _NOT_OUR_SESSION:
+        return StoreError(f"{place}: another session than ours has answered ({said})", hint=_POOLER)
     if code == "22P05" or (isinstance(error, psycopg.DataError) and "NUL" in str(error)):
         return InvalidInput(f"{place}: PostgreSQL can't store a NUL character", hint="take it out of keys and names")
     if not code and isinstance(error, psycopg.OperationalError):
@@ -84,6 +87,7 @@ def store_error(url: str, error: psycopg.Error) -> BatchctlError:
     return StoreError(f"{place}: {said}")
 
 
+_POOLER = "a pooler between here and the server must keep a session for each client: pgbouncer with pool_mode = session"
 _TRY_AGAIN = "nothing was changed: run the command again"
 
 

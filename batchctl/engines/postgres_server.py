@@ -9,6 +9,7 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict
 
 from batchctl.engines.postgres_connection import Connection
+from batchctl.engines.postgres_pooler import shares_sessions
 from batchctl.engines.server import Server
 
 _SETTINGS = """
@@ -68,6 +69,7 @@ def server(connection: Connection, url: str) -> Server:
         remote=_remote(connection),
         tls=bool(connection.pgconn.ssl_in_use),
         checked=str(conninfo_to_dict(url).get("sslmode", "")) in ("verify-ca", "verify-full"),
+        shared=shares_sessions(connection, url),
         offset=clock - middle,
     )
 

@@ -16,6 +16,7 @@ class Server:
     dead          tables whose dead rows nobody clears away: name to (dead, living)
     oldest        how long the oldest transaction has been open, which keeps dead rows from being cleared
     remote, tls   whether it is reached over a network, and encrypted; checked: whether its certificate was checked
+    shared        a pooler gives our session to others between two transactions
     offset        by how much its clock is ahead of ours
     """
 
@@ -36,4 +37,5 @@ class Server:
     remote: bool = False
     tls: bool = False
     checked: bool = False
+    shared: bool = False
     offset: float = 0.0

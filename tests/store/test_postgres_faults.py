@@ -18,7 +18,7 @@ from postgres_server import cluster
 from batchctl.engines import postgres
 from batchctl.engines.again import again, snapshot
 from batchctl.engines.base import Tx
-from batchctl.errors import InvalidInput, StoreInterrupted
+from batchctl.errors import InvalidInput, StoreError, StoreInterrupted
 from batchctl.store import Store
 from store.kit import Worker, completed, load, scope
 
@@ -185,6 +185,20 @@ def test_a_statement_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.Mon
         assert tries == ["57014", ""]
         with engine.read() as tx:
             assert tx.value("control_number") == 1
+        engine.close()
+
+
+def test_a_session_that_is_not_ours_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a pooler that gives each transaction another session: to do it again would not help."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with cluster().database() as url:
+        engine = postgres.PostgresEngine(url)
+        for _ in range(9):  # until it is prepared
+            snapshot(engine, lambda tx: tx.value("control_number"))
+        engine._session.get().execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+        with pytest.raises(StoreError, match="another session than ours") as told, engine.read() as tx:
+            tx.value("control_number")
+        assert "pool_mode = session" in (told.value.hint or "")
         engine.close()
 
 
