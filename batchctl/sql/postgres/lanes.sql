@@ -235,7 +235,7 @@ FROM lane_batches b JOIN lanes l ON l.no = b.lane_no
 LEFT JOIN LATERAL (
     SELECT i.batch_no FROM items i
     WHERE i.lane_no = b.lane_no AND i.lane_no IS NOT NULL AND i.completed_at IS NULL AND i.waiting_for IS DISTINCT FROM 'lane'
-    ) h ON true
+    OFFSET 0) h ON true
 WHERE b.batch_no = :no AND b.open = 1 AND l.held_by IS NULL
   AND (SELECT i.id FROM items i
        WHERE i.lane_no = b.lane_no AND i.batch_no = b.batch_no AND i.waiting_for = 'lane' LIMIT 1) IS NOT NULL
