@@ -71,8 +71,21 @@ def log(level: Level, event: str, **fields: Any) -> None:
 
     Nothing that goes wrong with the stream stops the work.
     """
-    if level > _settings.threshold:
-        return
+    if level <= _settings.threshold:
+        _write(level, event, fields)
+
+
+def takes_remarks() -> bool:
+    """Whether every line on standard error has to be one of the log's: then what people read becomes one, too."""
+    return _settings.format == "json"
+
+
+def remark(level: Level, message: str, **fields: Any) -> None:
+    """What else would be told to people, as an event `message`; whatever the threshold."""
+    _write(level, "message", {"message": message, **fields})
+
+
+def _write(level: Level, event: str, fields: Mapping[str, Any]) -> None:
     stream = _settings.stream or sys.stderr
     known = {name: _plain(value) for name, value in fields.items() if value is not None}
     with suppress(OSError, ValueError):

@@ -44,6 +44,24 @@ def test_without_v_a_run_logs_nothing(cli: Cli) -> None:
     assert "event=" not in cli.run("check").stderr
 
 
+def test_warnings_and_errors_are_lines_of_the_same_kind(cli: Cli) -> None:
+    enqueued(cli)
+    cli.config(
+        CONFIG + "check: {alerts: {queue_depth: 1}}\nnotifications: [{to: 'json://127.0.0.1:9/x', events: [alert]}]\n"
+    )
+    cli.ok("pause", "latest")
+    done = cli.run("check", BATCHCTL_LOG_FORMAT="json", TOKEN="open-sesame")  # noqa: S106 - no secret
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {(one["level"], one["event"]) for one in told} == {("warning", "message")}
+    assert any(one["message"].startswith("2 items are in the queue, more than 1; see") for one in told)
+    cli.config(CONFIG + "check: {time_budget: soon}\n")
+    done = cli.run("check", "--log-format", "json")
+    (line,) = done.stderr.splitlines()
+    one = json.loads(line)
+    assert (done.returncode, one["level"], one["event"]) == (2, "error", "message")
+    assert "time_budget" in one["details"]
+
+
 def test_an_unknown_format_is_refused(cli: Cli) -> None:
     enqueued(cli)
     for how in ({"BATCHCTL_LOG_FORMAT": "xml"}, {}):

@@ -32,9 +32,9 @@ def check(ctx: typer.Context) -> int:
     """
     shared = globals_of(ctx)
     begun = time.monotonic()
+    shared.start_journal()
     monitor = _monitor(shared)
     shared.be_patient()
-    shared.start_journal()
     try:
         outcome = _outcome(shared, monitor)
     except StoreError as error:

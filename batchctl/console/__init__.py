@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from batchctl import journal
 from batchctl.console.far import far
 from batchctl.console.settings import (
     Settings,
@@ -68,13 +69,20 @@ def raw_bytes(content: bytes) -> None:
 
 def note(text: str, *, style: str | None = "dim") -> None:
     """A remark on standard error; nothing under --quiet."""
-    if not settings.quiet:
+    if settings.quiet:
+        return
+    if journal.takes_remarks():
+        journal.remark(INFO, text)
+    else:
         _remark(text, style, INFO)
 
 
 def warn(text: str) -> None:
     """A warning on standard error, also under --quiet."""
-    _remark(f"warning: {text}", "yellow", WARNING)
+    if journal.takes_remarks():
+        journal.remark(WARNING, text)
+    else:
+        _remark(f"warning: {text}", "yellow", WARNING)
 
 
 def error(problem: BatchctlError) -> None:
@@ -82,6 +90,10 @@ def error(problem: BatchctlError) -> None:
     if settings.json and not settings.wrote:
         what = {"code": problem.code, "type": problem.type, "message": problem.message}
         emit_json({"error": what | {"details": problem.details}})
+        return
+    if journal.takes_remarks():
+        details = "; ".join(problem.details) or None
+        journal.remark(ERROR, problem.message, type=problem.type, details=details, hint=problem.hint or None)
         return
     _remark(f"error: {problem.message}", "bold red", ERROR)
     for detail in problem.details:
