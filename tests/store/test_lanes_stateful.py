@@ -43,9 +43,11 @@ class LaneMachine(StoreMachine):
         self.enqueue("AABAC", kit.NORMAL, None, None)
 
     def teardown(self) -> None:
-        if hasattr(self, "store"):
-            self.everything_can_end()
-        super().teardown()
+        try:
+            if hasattr(self, "store"):
+                self.everything_can_end()
+        finally:
+            super().teardown()
 
     def rows(self) -> list[Row]:
         return [Row(row) for row in self.eyes(ROWS)]
