@@ -200,7 +200,7 @@ def test_where_a_copy_may_not_go(program: Program, tmp_path: Path) -> None:
     assert "cannot write" in program("backup", "no/where.db", code=2).err
     program("backup", "there", "--force")
     assert (tmp_path / "there").read_bytes().startswith(b"SQLite format 3")
-    assert "no store" in program("backup", "x.db", "--store", "nowhere.db", code=4).err
+    assert "no store" in program("backup", "x.db", "--store", "nowhere.db", code=5).err
     assert not (tmp_path / "nowhere.db").exists()
 
 

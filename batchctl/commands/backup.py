@@ -14,7 +14,7 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import globals_of
-from batchctl.errors import NotFound, StoreFull, UsageError
+from batchctl.errors import StoreError, StoreFull, UsageError
 
 _NO_ROOM = (28, 122)  # ENOSPC, EDQUOT
 
@@ -36,7 +36,7 @@ def backup(
     shared.whole_store("backup copies")
     store = shared.store_or_none()
     if store is None:
-        raise NotFound(f"there is no store at {shared.target()} to copy", hint="name it with --store or --config")
+        raise StoreError(f"there is no store at {shared.target()} to copy", hint="name it with --store or --config")
     target = Path(os.path.realpath(file))
     _refuse(target, shared.target(), force=force)
     began = time.monotonic()

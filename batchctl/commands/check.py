@@ -10,7 +10,7 @@ import typer
 
 from batchctl import console
 from batchctl.commands.common import Globals, globals_of
-from batchctl.errors import StoreError, StoreGone, StoreMissing
+from batchctl.errors import ConfigError, StoreError, StoreGone, StoreMissing
 
 if TYPE_CHECKING:
     from batchctl.checker import Outcome
@@ -49,8 +49,22 @@ def check(ctx: typer.Context) -> int:
 def _monitor(shared: Globals) -> Monitor:
     from batchctl.pings import Monitor
 
-    config = shared.config()
+    try:
+        config = shared.config()
+    except ConfigError as error:
+        _tell_refused(shared, error)
+        raise
     return Monitor(config.check.ping, config.masker, console.warn)
+
+
+def _tell_refused(shared: Globals, error: ConfigError) -> None:
+    """The monitor hears of a config that is refused, where its address can still be read."""
+    from batchctl.config import ping_of_refused
+    from batchctl.masking import Masker
+    from batchctl.pings import Monitor
+
+    ping = ping_of_refused(shared.config_path, shared.environ, shared.cwd)
+    Monitor(ping, Masker(), console.warn).ended(error.code, error.message)
 
 
 def _outcome(shared: Globals, monitor: Monitor) -> Outcome:

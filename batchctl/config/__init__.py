@@ -1,7 +1,7 @@
 """The config file: found, read, checked, and turned into frozen structs."""
 
 from batchctl.config.inline import inline
-from batchctl.config.load import examine, load
+from batchctl.config.load import examine, load, ping_of_refused
 from batchctl.config.problems import Problem
 from batchctl.config.schema import json_schema
 from batchctl.config.structs import (
@@ -43,4 +43,5 @@ __all__ = [
     "inline",
     "json_schema",
     "load",
+    "ping_of_refused",
 ]

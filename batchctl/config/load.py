@@ -15,7 +15,8 @@ from batchctl.config.interpolate import Interpolator, read_credentials, read_env
 from batchctl.config.problems import Problem, dotted
 from batchctl.config.report import Report
 from batchctl.config.schema import CONFIG
-from batchctl.config.structs import Config, ProcessorConfig, WorkerConfig
+from batchctl.config.shapes import is_missing
+from batchctl.config.structs import Config, Ping, ProcessorConfig, WorkerConfig
 from batchctl.errors import ConfigError
 from batchctl.masking import Masker
 from batchctl.template import Text
@@ -63,6 +64,25 @@ def examine(
     return (None if reader.report.failed else config), problems
 
 
+def ping_of_refused(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Ping | None:
+    """Whom a `check` tells that its config is refused; None where the file does not say it, or may not be trusted."""
+    try:
+        path = locate.find(explicit, environ, cwd)
+        if path is None:
+            return None
+        reader = _Reader(path, environ, _shown(path, cwd))
+        reader.read()
+    except ConfigError:
+        return None
+    checks = reader.data.get("check")
+    given = checks.get("ping") if isinstance(checks, dict) else None
+    more = given if isinstance(given, dict) else {"url": given}
+    url = more.get("url")
+    if not isinstance(url, str) or is_missing(url) or not url.startswith(("https://", "http://")):
+        return None
+    return Ping(url=url, start=False, exit_status=more.get("exit_status") is True)
+
+
 def refusal(problems: Iterable[Problem]) -> ConfigError:
     """The error that lists them."""
     found = [str(problem) for problem in problems if problem.level != "warning"]
@@ -104,6 +124,7 @@ class _Reader:
         self.environ = environ
         self.report = Report(shown)
         self.env_paths: list[Path] = []
+        self.data: dict[str, Any] = {}
 
     def read(self) -> Config | None:
         document = parse(locate.read(self.path, "config file"), self.report)

@@ -69,6 +69,16 @@ def test_an_unusable_store_is_told_to_the_monitor_without_the_store(file_scene: 
     assert b"not a batchctl store" in monitor.requests[0].body
 
 
+def test_a_config_that_is_refused_is_told_to_the_monitor(file_scene: Scene, monitor: HttpServer) -> None:
+    for ping in (f"{monitor.url}/uuid", {"url": f"{monitor.url}/code", "exit_status": True}):
+        configure(file_scene, ping=ping, time_budget="soon")
+        assert "check.time_budget" in file_scene.cli.run("check").stderr
+    assert pings(monitor) == ["/uuid/fail", "/code/2"]
+    assert monitor.requests[0].body == b"the config has a problem"
+    configure(file_scene, ping="nowhere")
+    assert file_scene.cli.run("check").returncode == 2
+
+
 def test_a_disk_with_too_little_space_claims_nothing_and_tells(scene: Scene, monitor: HttpServer) -> None:
     scene.enqueue(1)
     scene.cli.config(f"{CONFIG.replace('min_free: 0', 'min_free: 900000GB')}check: {{ping: '{monitor.url}/u'}}\n")
