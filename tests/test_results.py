@@ -154,6 +154,15 @@ def test_a_file_is_written_whole_or_not_at_all(june: Program, tmp_path: Path) ->
     assert not list(tmp_path.glob(".*.part"))
 
 
+def test_with_json_a_file_is_named_in_the_answer(june: Program, tmp_path: Path) -> None:
+    """The file has its own format; standard output holds one document."""
+    for words, form in ((["-o", "x.csv"], "csv"), (["-o", "x", "--format", "csv"], "csv"), (["-o", "y"], "json")):
+        answer = june("results", "june", *words, "--json")
+        assert answer.json == {"file": str(tmp_path / words[1]), "format": form}
+        assert answer.err == ""
+        assert (tmp_path / words[1]).read_text().startswith("[" if form == "json" else "id,")
+
+
 def test_the_name_of_the_file_tells_the_format(june: Program, tmp_path: Path) -> None:
     for name, begin in (("a.json", "["), ("a.jsonl", "{"), ("a.md", "## june"), ("a.xml", "<?xml"), ("a", "{")):
         june("results", "june", "-o", name)

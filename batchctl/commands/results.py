@@ -38,7 +38,9 @@ def results(
     """Write a batch's results in input order, to standard output or a file."""
     shared = globals_of(ctx)
     name = _format(form, output, json=shared.json)
-    shared.only_json(form)
+    to_file = output not in (None, "-")
+    if not to_file:
+        shared.only_json(form)
     states = _states(status)
     if name == "xlsx" and output in (None, "-") and console.is_terminal(sys.stdout):
         raise InvalidInput("an XLSX file is no text for a terminal", hint="name a file with -o FILE")
@@ -54,14 +56,16 @@ def results(
                 write(name, out, sources)
 
     (again(export) if is_replaced(output) else export)()
-    if output not in (None, "-"):
+    if to_file and shared.json:
+        console.emit_json({"file": str(Path(output or "").absolute()), "format": name})
+    elif to_file:
         console.note(f"wrote {output}")
 
 
 def _format(form: str | None, output: str | None, *, json: bool) -> str:
     """What was asked for, else what the file's name says, else JSON Lines."""
     endings = {".json": "json", ".csv": "csv", ".xlsx": "xlsx", ".md": "markdown", ".xml": "junit"}
-    default = "json" if json else endings.get(Path(output or "").suffix.lower(), "jsonl")
+    default = endings.get(Path(output or "").suffix.lower(), "json" if json else "jsonl")
     name = form or default
     if name not in FORMATS:
         raise InvalidInput(f"--format: there is no format {name!r}", hint=f"one of {', '.join(FORMATS)}")
