@@ -109,7 +109,7 @@ COMMANDS = [
     "pause --processor shared", "resume --all", "resume --processor shared", "set parts --priority high",
     "set done --name other", "enqueue orders o.csv -p shared --skip-known",
     "enqueue orders o.csv -p shared --name parts", "enqueue orders o.csv -p shared --idempotency-key k --json",
-    "store copy a.db b.db",
+    "store copy a.db b.db", "store upgrade", "store roles",
 ]  # fmt: skip
 
 
@@ -177,3 +177,15 @@ def test_keys_and_names_of_others_are_free(shop: Program) -> None:
     known = ("enqueue", "orders", "o.csv", "-p", "shared", "--skip-known", "--key", "id", "--json")
     assert shop(*known).json["skipped_items"] == 1
     assert shop(*known, "--org", "third").json["skipped_items"] == 0
+
+
+@pytest.mark.parametrize("line", ["organization: acme", '"organization" : acme', "? organization"])
+def test_a_broken_config_does_not_open_what_it_limits(
+    shop: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.delenv("BATCHCTL_ORG")
+    (tmp_path / "batchctl.yaml").write_text(f"{line}\nwroker: {{}}\n")
+    for command in ("list", "show bolt-july", "stats", "find bolt-k1", "cancel bolt-july -y"):
+        answer = shop(*command.split(), code=2)
+        assert THEIRS not in answer.out
+    assert "acme-july" in shop("list", "--org", "acme").out

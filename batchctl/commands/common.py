@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from batchctl.views import Views
 
 
+_ORGANIZATION = re.compile(rb"\borganization\b")  # the word, wherever it stands
 _LONG = 30.0  # seconds for which a worker asks a server again that does not answer
 
 
@@ -51,9 +53,30 @@ class Globals:
 
     @property
     def organization(self) -> str | None:
-        """The organization that everything is limited to, None for all of them."""
+        """The organization that everything is limited to, None for all of them. Raises ConfigError where the config
+        is broken and may name one: others must not come to light by a mistake in it."""
         given = _text(self.flags.get("org") or self.environ.get("BATCHCTL_ORG"), "--org")
-        return given or self._preset("organization")
+        if given:
+            return given
+        try:
+            return self.config().organization
+        except ConfigError:
+            if self._may_name_organization():
+                raise
+            return None
+
+    def _may_name_organization(self) -> bool:
+        """Whether the config's text, which is no config, has such a key, or cannot be read."""
+        from batchctl import locate
+
+        try:
+            path = locate.find(self.config_path, self.environ, self.cwd)
+        except ConfigError:
+            return False
+        try:
+            return path is not None and _ORGANIZATION.search(locate.read(path, "config file")) is not None
+        except ConfigError:
+            return True
 
     def whole_store(self, what: str) -> None:
         """Raises UsageError where everything is limited to one organization, but `what` concerns all of them."""

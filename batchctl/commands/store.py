@@ -114,6 +114,7 @@ def upgrade(ctx: typer.Context) -> None:
     from batchctl.store import open_engine
 
     shared = globals_of(ctx)
+    shared.whole_store("store upgrade changes the store under")
     engine = patiently(lambda: open_engine(shared.target(), create=False, upgrade=True), SHORT)
     try:
         before = engine.version_before
@@ -155,6 +156,7 @@ def roles(
     Run it with psql as a superuser, and again after each upgrade.
     """
     shared = globals_of(ctx)
+    shared.whole_store("store roles is about")
     store = _opened(shared)
     if rls is False and tenant:
         raise UsageError("--tenant needs row level security, and --no-rls takes it away")
