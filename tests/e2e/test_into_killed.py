@@ -39,7 +39,7 @@ POINTS = {
         ("batchctl.sinks.lines:Lines.append", "before"),
         ("batchctl.sinks.lines:Lines.append", "after"),
         ("batchctl.sinks.delivery:sinks.remember", "after"),
-        *ALWAYS,
+        ("batchctl.commits:record", "after"),
     ],
     "sheet": [("batchctl.sinks.lines:Lines.begin", "after"), ("batchctl.sinks.lines:Lines.flush", "after")],
 }

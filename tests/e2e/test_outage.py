@@ -65,6 +65,7 @@ def test_an_outage_costs_no_attempts_and_ends_by_itself(scene: Scene) -> None:
     audit(scene)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("origin", ["of all", "of the item"])
 def test_who_probes_is_killed(scene: Scene, origin: str) -> None:
     """The item goes back, somebody else's probe finds the receiver up again, all go on; none of it costs an attempt."""

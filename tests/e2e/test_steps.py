@@ -179,7 +179,7 @@ def test_an_item_that_kills_its_worker_in_the_second_step_is_a_suspect_for_that_
     assert scene.item(1)["error"]["type"] == "WorkerDied"
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_no_step_that_was_kept_runs_twice_whenever_the_worker_is_killed(scene: Scene, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - keeps no secret
     scene.cli.config(CONFIG.replace("max_crashes: 2", "max_crashes: 100") + CHAIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
@@ -27,6 +28,9 @@ class Row:
         )
         self.lane = (organization, lane)
         self.order = (priority, no, self.id)
+
+
+pytestmark = pytest.mark.slow
 
 
 class LaneMachine(StoreMachine):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
@@ -22,6 +23,9 @@ RETRIES = 2
 STEPS = ("one", "two")
 ACTS = ["pause", "resume", "resume", "cancel", "retry", "retry"]
 ROWS = "SELECT i.id, i.state, i.waiting_for, i.attempts_used, b.status FROM items i JOIN batches b ON b.no = i.batch_no"
+
+
+pytestmark = pytest.mark.slow
 
 
 class OutageMachine(StoreMachine):

@@ -42,6 +42,7 @@ def work(store: Store) -> int:
     return no
 
 
+@pytest.mark.slow
 def test_a_connection_is_lost_at_every_statement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with (

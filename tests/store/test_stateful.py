@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis.stateful import invariant
 
 from store.machine_control import ControlMachine
 from store.machine_store import thorough
+
+pytestmark = pytest.mark.slow
 
 
 class QueueMachine(ControlMachine):
@@ -88,5 +91,5 @@ class PostgresQueue(QueueMachine):
 
 TestSqliteQueue = SqliteQueue.TestCase
 TestPostgresQueue = PostgresQueue.TestCase
-TestSqliteQueue.settings = thorough(60)
-TestPostgresQueue.settings = thorough(30)  # which takes three times as long for each
+TestSqliteQueue.settings = thorough(50)
+TestPostgresQueue.settings = thorough(20)  # which takes three times as long for each
