@@ -13,6 +13,8 @@ from batchctl.service import Service
 from batchctl.store import Scope
 from batchctl.transitions.recording import Settled
 
+_REMEMBERED = 10_000  # failures: those of an outage that nobody knows of yet are among the latest
+
 
 class Ending(Enum):
     """Why the worker stopped."""
@@ -71,14 +73,21 @@ class Tally:
     claimed: int = 0
     recovered: int = 0
     batches: set[int] = field(default_factory=set)
+    _lately_failed: dict[int, None] = field(default_factory=dict)
 
     def add(self, settled: Settled) -> None:
         self.batches.add(settled.batch_no)
+        if settled.item_id in self._lately_failed:  # an outage has given it back
+            del self._lately_failed[settled.item_id]
+            self.failed -= 1
         match settled.state:
             case ItemState.COMPLETED:
                 self.completed += 1
             case ItemState.FAILED:
                 self.failed += 1
+                self._lately_failed[settled.item_id] = None
+                if len(self._lately_failed) > _REMEMBERED:
+                    del self._lately_failed[next(iter(self._lately_failed))]
             case ItemState.CANCELLED:
                 self.cancelled += 1
             case ItemState.WAITING if settled.counted:

@@ -55,6 +55,11 @@ class Head(NamedTuple):
         """It may run, or will as soon as the rate allows; it holds no slot by right."""
         return self.state == "pending" or self.waiting_for == "rate"
 
+    @property
+    def sits_out(self) -> bool:
+        """It waits for a receiver that is down."""
+        return self.state == "waiting" and self.waiting_for == "outage"
+
 
 class Candidate(NamedTuple):
     """An item that waits for its lane, under an open gate."""
@@ -80,12 +85,13 @@ class Change:
 
 def free_slots(lane: Lane, heads: Iterable[Head]) -> int:
     """How many of a lane's items may become or stay heads. Where it takes one at a time, one that waits for its next
-    try keeps its place, unless its batch is closed."""
+    try keeps its place, unless its batch is closed; what waits for a receiver does so against those after it only
+    (`choose`), for the one that probes may come before it."""
     if lane.held:
         return 0
     running = sum(
         head.state == "processing"
-        or (lane.limit == 1 and head.state == "waiting" and not head.free_to_go and bool(head.open))
+        or (lane.limit == 1 and head.state == "waiting" and not (head.free_to_go or head.sits_out) and bool(head.open))
         for head in heads
     )
     return max(0, lane.limit - running)
@@ -96,6 +102,9 @@ def choose(lane: Lane, heads: Sequence[Head], candidates: Sequence[Candidate], n
     free = free_slots(lane, heads)
     present = [head for head in heads if head.free_to_go]
     able: list[Head | Candidate] = [*(head for head in present if head.open), *candidates]
+    if lane.limit == 1:
+        out = min((head.order for head in heads if head.sits_out and head.open), default=None)
+        able = [one for one in able if out is None or one.order < out]
     best = sorted(able, key=lambda one: one.order)[:free]
     chosen = {one.id for one in best}
     ready: list[Head | Candidate] = []

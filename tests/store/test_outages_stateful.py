@@ -244,11 +244,5 @@ class SqliteOutages(OutageMachine):
     kind = "sqlite"
 
 
-class PostgresOutages(OutageMachine):
-    kind = "postgres"
-
-
 TestSqliteOutages = SqliteOutages.TestCase
-TestPostgresOutages = PostgresOutages.TestCase
 TestSqliteOutages.settings = thorough(20)
-TestPostgresOutages.settings = thorough(8)
