@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
@@ -63,9 +62,9 @@ def test_sessions_are_ended_at_random_while_many_drain(scene: Scene) -> None:
             if sessions and done > seen:  # they have come further, so it goes on
                 look(end_it, dice.choice(sessions))
                 ended, seen = ended + 1, done
-    answers = [json.loads(finish(worker, 0)[0]) for worker in workers]
+    for worker in workers:
+        finish(worker, 0)
     assert ended > 2
-    assert sum(answer["completed"] for answer in answers) == 600
     assert len(scene.lines("called")) == len(set(scene.lines("called"))) == 600
     assert scene.rows("SELECT outcome, count(*) FROM attempts GROUP BY 1") == [("completed", 600)]
     audit(scene)
