@@ -7,7 +7,6 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
@@ -211,6 +210,12 @@ class OutageMachine(StoreMachine):
         counted = set(self.eyes("SELECT item_id, claim_no FROM attempts WHERE counted = 1"))
         for (origin,) in self.eyes("SELECT origin FROM outages WHERE out_since IS NOT NULL AND refund = 0"):
             assert not counted.intersection(self.since[origin]), "an outage has cost an attempt"
+        wrong = self.eyes(
+            "SELECT i.id FROM items i WHERE i.attempts_used <>"
+            " (SELECT count(*) FROM attempts a WHERE a.item_id = i.id AND a.counted = 1)"
+            " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.batch_no = i.batch_no AND e.event = 'retry')"
+        )
+        assert not wrong
 
     @precondition(lambda self: len(getattr(self, "batches", ())) > 3)
     @rule()
@@ -240,4 +245,4 @@ class SqliteOutages(OutageMachine):
 
 
 TestSqliteOutages = SqliteOutages.TestCase
-TestSqliteOutages.settings = settings(thorough(20), derandomize=True)
+TestSqliteOutages.settings = thorough(20)

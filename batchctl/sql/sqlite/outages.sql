@@ -53,7 +53,7 @@ WHERE item_id = :item_id AND claim_no = :claim_no AND counted = 1 AND outcome IN
 
 -- name: refund_item
 UPDATE items SET attempts_used = attempts_used - 1
-WHERE id = :item_id AND attempts_used > 0 AND (completed_at IS NULL OR state = 'failed')
+WHERE id = :item_id AND attempts_used > 0
 
 -- name: await_outage
 -- What was to be tried again waits for the outage's end instead.
